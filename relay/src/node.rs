@@ -1,0 +1,1 @@
+//! The handle of a running forwarding node: what an edge builds on.
