@@ -1,1 +1,1 @@
-//! See ARCHITECTURE.md.
+//! Holds nothing: the tests of the whole are in `tests/main.rs`.

@@ -1,0 +1,5 @@
+//! What no single crate can show.
+//!
+//! * `structure`: the arrows between crates and the purity of cores, as ARCHITECTURE.md tells them.
+
+mod structure;
