@@ -4,9 +4,9 @@
 /// a picture at 25 a second.
 pub const SPLICE_GAP: u64 = 40_000;
 
-/// How far back a splice must have put us before timestamps count as "going back", in µs. Tracks
-/// of one generation do not begin at the same instant, so a little is normal.
-const TOLERANCE: u64 = 1_000_000;
+/// A jump forward by more than this at a splice is closed, in µs: players would show nothing for
+/// as long.
+const MAX_JUMP: u64 = 10_000_000;
 
 /// Maps each generation's timestamps to one timeline that does not run backwards.
 ///
@@ -19,10 +19,6 @@ pub struct Timeline {
     last: Option<u64>,
     splice: bool,
 }
-
-/// A jump forward by more than this at a splice is closed, in µs: players would show nothing for
-/// as long.
-const MAX_JUMP: u64 = 10_000_000;
 
 impl Timeline {
     /// A timeline that has seen nothing.

@@ -9,6 +9,7 @@
 
 pub mod amf0;
 pub mod chunk;
+mod handshake;
 mod session;
 mod target;
 
