@@ -4,14 +4,29 @@
 //!
 //! The core never holds a payload per receiver: each receiver is a cursor into the group caches
 //! of its tracks, so a slow one costs only itself.
+//!
+//! `poll_transmit` may itself ask for something (a dropped group is announced on the control
+//! stream), so outputs are drained after it as well.
+//!
+//! * [`Forwarder`]: the core.
+//! * [`Config`]: its limits.
+//! * [`Stats`]: what it counts.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use longspan_proto::{
     ids::{NodeId, TrackId},
     wire::{EndReason, Frame, GroupHeader, Message, Role, Start},
 };
 use longspan_topology::routes::Routes;
+
+mod config;
+mod core;
+mod stats;
+
+pub use config::{CacheConfig, Config, Limits};
+pub use core::Forwarder;
+pub use stats::{Rejected, Stats, TrackView};
 
 /// A connected neighbour, numbered by the driver; a number is never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,6 +101,21 @@ pub enum Input {
     },
     /// A new route table.
     Routes(Arc<Routes>),
+    /// The measured round trip to a peer; bounds how long an answer is waited for.
+    Rtt {
+        /// The peer.
+        peer: PeerKey,
+        /// The round trip.
+        rtt: Duration,
+    },
+    /// The link to a peer looks bad (or good again): its tracks move to another way before it is
+    /// declared down, and new ones avoid it. The connection stays.
+    Suspect {
+        /// The peer.
+        peer: PeerKey,
+        /// Whether it is suspected now.
+        suspect: bool,
+    },
 
     /// This node is the origin of a track from now on.
     Publish {
