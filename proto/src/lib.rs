@@ -15,6 +15,7 @@ pub mod wire;
 #[allow(
     missing_docs,
     clippy::all,
+    clippy::allow_attributes_without_reason,
     unused_qualifications,
     reason = "generated code; its documentation stands in control.proto"
 )]

@@ -1,6 +1,11 @@
 //! Groups and frames (WIRE.md, "Groups" and "Frames").
 
-use bytes::Bytes;
+use std::collections::VecDeque;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::codec::{Error, Reader, Writer, unzigzag, zigzag};
+use crate::time::Time;
 
 /// The largest payload of one frame: 1 MB (DESIGN's "opaque and atomic").
 pub const MAX_FRAME: usize = 1 << 20;
@@ -61,4 +66,375 @@ pub struct GroupHeader {
     pub origin_time: u64,
     /// The sender is catching up from its cache.
     pub replay: bool,
+}
+
+/// The type of a unidirectional stream that carries a group (WIRE.md, "Streams").
+pub const GROUP_STREAM: u64 = 1;
+/// Longest frame header, in bytes.
+pub const MAX_FRAME_HEADER: usize = 12;
+/// Longest group header with its stream type, in bytes: a type, six varints, a byte.
+pub const MAX_GROUP_HEADER: usize = 8 * 6 + 2;
+/// A frame's timestamp is at most this far from its group's, either way, in µs (a 4-byte varint of
+/// a zigzag value): about 268 s. An origin begins a new group before that.
+pub const MAX_TIMESTAMP_DELTA: u64 = (1 << 29) - 1;
+
+impl GroupHeader {
+    /// Appends the stream type and the header.
+    pub fn encode(&self, out: &mut BytesMut) {
+        out.varint(GROUP_STREAM);
+        out.varint(self.subscription);
+        out.varint(self.group);
+        out.varint(self.first_frame);
+        out.varint(self.timestamp);
+        out.varint(self.origin_time);
+        out.put_u8(u8::from(self.replay));
+    }
+
+    /// Reads the header after the stream type.
+    pub fn decode(r: &mut Reader) -> Result<GroupHeader, Error> {
+        Ok(GroupHeader {
+            subscription: r.varint("subscription")?,
+            group: r.varint("group")?,
+            first_frame: r.varint("first frame")?,
+            timestamp: r.varint("group timestamp")?,
+            origin_time: r.varint("origin time")?,
+            // Unknown bits are ignored: a newer sender may set them.
+            replay: r.u8("group flags")? & 1 == 1,
+        })
+    }
+}
+
+/// A moment of the sender's monotonic clock, less the frame's age at that moment: 24 bits of
+/// 16 µs (WIRE.md, "Clocks").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp(u32);
+
+impl Stamp {
+    /// One unit in µs.
+    pub const UNIT: u64 = 16;
+    const BITS: u32 = 24;
+
+    /// Of a frame that is `age_us` old at `now`.
+    pub fn new(now: Time, age_us: u64) -> Stamp {
+        let micros = now.as_micros().wrapping_sub(age_us);
+        Stamp((micros / Self::UNIT) as u32 & ((1 << Self::BITS) - 1))
+    }
+
+    /// Receiver's clock minus the stamp, in µs modulo the stamp's range, taken as signed around
+    /// `expected` (the link's usual raw difference).
+    pub fn raw_difference(self, now: Time, expected: i64) -> i64 {
+        let range = (1i64 << Self::BITS) * Self::UNIT as i64;
+        let difference =
+            (now.as_micros() as i64).wrapping_sub(i64::from(self.0) * Self::UNIT as i64);
+        let around = (difference.wrapping_sub(expected)).rem_euclid(range);
+        let around = if around > range / 2 {
+            around - range
+        } else {
+            around
+        };
+        expected.wrapping_add(around)
+    }
+}
+
+impl Frame {
+    /// Appends the header of this frame in a group that begins at `group_timestamp`. A timestamp
+    /// out of range is a bug of the origin; it is clamped.
+    pub fn encode_header(&self, group_timestamp: u64, stamp: Stamp, out: &mut BytesMut) {
+        let limit = MAX_TIMESTAMP_DELTA as i64;
+        let delta = (self.timestamp as i64).wrapping_sub(group_timestamp as i64);
+        debug_assert!(
+            (-limit..=limit).contains(&delta),
+            "{delta} µs from the group's start"
+        );
+        let flags = u8::from(self.flags.key)
+            | u8::from(self.flags.discardable) << 1
+            | u8::from(self.flags.replay) << 2
+            | (self.flags.layer & 3) << 3
+            | (self.priority as u8) << 5;
+        out.put_u8(flags);
+        out.put_uint(stamp.0.into(), 3);
+        out.varint(zigzag(delta.clamp(-limit, limit)));
+        out.varint(self.payload.len() as u64);
+    }
+}
+
+impl Priority {
+    fn from_bits(bits: u8) -> Priority {
+        match bits & 3 {
+            0 => Priority::Realtime,
+            1 => Priority::State,
+            2 => Priority::VideoKey,
+            _ => Priority::VideoDelta,
+        }
+    }
+}
+
+/// What comes out of a group's stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GroupEvent {
+    /// The header, first.
+    Header(GroupHeader),
+    /// A whole frame and the sender's stamp.
+    Frame(Frame, Stamp),
+}
+
+/// Reads a group's stream (after its type), whatever the chunks. Holds at most one frame.
+#[derive(Debug, Default)]
+pub struct GroupReader {
+    /// What has arrived and is not consumed: chunks in order.
+    chunks: VecDeque<Bytes>,
+    len: usize,
+    group_timestamp: Option<u64>,
+    /// The header of the frame whose payload is awaited, and the payload's length.
+    pending: Option<(Frame, Stamp, usize)>,
+}
+
+impl GroupReader {
+    /// Adds a chunk.
+    pub fn push(&mut self, chunk: Bytes) {
+        if !chunk.is_empty() {
+            self.len += chunk.len();
+            self.chunks.push_back(chunk);
+        }
+    }
+
+    /// Whether the stream may end here: no header or frame is cut.
+    pub fn is_whole(&self) -> bool {
+        self.len == 0 && self.pending.is_none() && self.group_timestamp.is_some()
+    }
+
+    /// The next event; None: more bytes are needed.
+    pub fn poll(&mut self) -> Result<Option<GroupEvent>, Error> {
+        let Some(group_timestamp) = self.group_timestamp else {
+            let Some(header) = self.header(MAX_GROUP_HEADER, GroupHeader::decode)? else {
+                return Ok(None);
+            };
+            self.group_timestamp = Some(header.timestamp);
+            return Ok(Some(GroupEvent::Header(header)));
+        };
+        if self.pending.is_none() {
+            let read = |r: &mut Reader| {
+                let flags = r.u8("frame flags")?;
+                let stamp = r.array::<3>("stamp")?;
+                let delta = r.varint_up_to("timestamp", (MAX_TIMESTAMP_DELTA << 1) | 1)?;
+                let len = r.varint_up_to("frame length", MAX_FRAME as u64)? as usize;
+                let frame = Frame {
+                    timestamp: (group_timestamp as i64)
+                        .wrapping_add(unzigzag(delta))
+                        .max(0) as u64,
+                    flags: Flags {
+                        key: flags & 1 != 0,
+                        discardable: flags & 2 != 0,
+                        replay: flags & 4 != 0,
+                        layer: flags >> 3 & 3,
+                    },
+                    priority: Priority::from_bits(flags >> 5),
+                    payload: Bytes::new(),
+                };
+                Ok((
+                    frame,
+                    Stamp(u32::from_be_bytes([0, stamp[0], stamp[1], stamp[2]])),
+                    len,
+                ))
+            };
+            self.pending = self.header(MAX_FRAME_HEADER, read)?;
+        }
+        match self.pending.take() {
+            Some((mut frame, stamp, len)) if self.len >= len => {
+                frame.payload = self.take(len);
+                Ok(Some(GroupEvent::Frame(frame, stamp)))
+            }
+            pending => {
+                self.pending = pending;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Reads a header of at most `limit` bytes, if it is whole.
+    fn header<T>(
+        &mut self,
+        limit: usize,
+        read: impl FnOnce(&mut Reader) -> Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
+        let mut front = BytesMut::with_capacity(limit);
+        for chunk in &self.chunks {
+            let room = limit - front.len();
+            front.put_slice(&chunk[..room.min(chunk.len())]);
+        }
+        let offered = front.len();
+        let mut reader = Reader::new(front.freeze());
+        match read(&mut reader) {
+            Ok(value) => {
+                let used = offered - reader.remaining();
+                self.take(used);
+                Ok(Some(value))
+            }
+            Err(Error::Short { .. }) if offered < limit => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The next `len` bytes, which are there: without a copy where one chunk holds them.
+    fn take(&mut self, len: usize) -> Bytes {
+        self.len -= len;
+        if len == 0 {
+            return Bytes::new();
+        }
+        let first = self.chunks.front_mut().expect("counted bytes are there");
+        if first.len() > len {
+            return first.split_to(len);
+        }
+        if first.len() == len {
+            return self.chunks.pop_front().expect("just seen");
+        }
+        let mut whole = BytesMut::with_capacity(len);
+        while whole.len() < len {
+            let mut chunk = self.chunks.pop_front().expect("counted bytes are there");
+            let part = chunk.split_to(chunk.len().min(len - whole.len()));
+            whole.put_slice(&part);
+            if !chunk.is_empty() {
+                self.chunks.push_front(chunk);
+            }
+        }
+        whole.freeze()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    fn header() -> GroupHeader {
+        GroupHeader {
+            subscription: 5,
+            group: 64,
+            first_frame: 0,
+            timestamp: 1_000_000,
+            origin_time: 1 << 50,
+            replay: true,
+        }
+    }
+
+    fn frame(timestamp: u64, payload: &'static [u8]) -> Frame {
+        Frame {
+            timestamp,
+            flags: Flags {
+                key: true,
+                discardable: false,
+                replay: false,
+                layer: 2,
+            },
+            priority: Priority::VideoKey,
+            payload: Bytes::from_static(payload),
+        }
+    }
+
+    #[test]
+    fn golden_bytes() {
+        let mut out = BytesMut::new();
+        header().encode(&mut out);
+        assert_eq!(
+            &out[..],
+            b"\x01\x05\x40\x40\x00\x80\x0f\x42\x40\xc0\x04\x00\x00\x00\x00\x00\x00\x01"
+        );
+        out.clear();
+        let stamp = Stamp::new(Time::from_micros(16 * 0x0001_0203), 0);
+        frame(1_040_000, b"abc").encode_header(1_000_000, stamp, &mut out);
+        assert_eq!(&out[..], b"\x51\x01\x02\x03\x80\x01\x38\x80\x03");
+    }
+
+    #[test]
+    fn a_header_is_at_most_12_bytes() {
+        let mut out = BytesMut::new();
+        let payload = Bytes::from(vec![0; MAX_FRAME]);
+        let frame = Frame {
+            payload,
+            timestamp: 0,
+            ..frame(0, b"")
+        };
+        frame.encode_header(MAX_TIMESTAMP_DELTA, Stamp::new(Time::ZERO, 7), &mut out);
+        assert_eq!(out.len(), MAX_FRAME_HEADER);
+    }
+
+    #[test]
+    fn a_frame_above_the_limit_is_refused() {
+        let mut reader = GroupReader::default();
+        reader.push(Bytes::from_static(b"\x05\x40\x40\x00\x00\x00\x00"));
+        assert!(matches!(reader.poll(), Ok(Some(GroupEvent::Header(_)))));
+        reader.push(Bytes::from_static(b"\x00\x00\x00\x00\x00\x80\x10\x00\x01"));
+        let refused = reader.poll().unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "frame length is 1048577; the limit is 1048576"
+        );
+    }
+
+    #[test]
+    fn a_cut_stream_is_not_whole() {
+        let mut reader = GroupReader::default();
+        assert!(!reader.is_whole());
+        reader.push(Bytes::from_static(b"\x05\x40\x40\x00\x00\x00\x00"));
+        reader.poll().unwrap();
+        assert!(reader.is_whole());
+        reader.push(Bytes::from_static(b"\x00\x00\x00\x00\x00\x02a"));
+        assert_eq!(reader.poll(), Ok(None));
+        assert!(!reader.is_whole());
+    }
+
+    proptest! {
+        #[test]
+        fn streams_come_back_whatever_the_chunks(
+            frames in vec((0..MAX_TIMESTAMP_DELTA, vec(any::<u8>(), 0..300), 0u8..4, any::<[bool; 3]>(), 0u8..4), 0..8),
+            cuts in vec(1usize..200, 1..20),
+        ) {
+            let mut out = BytesMut::new();
+            header().encode(&mut out);
+            let now = Time::from_micros(123_456_789);
+            let frames: Vec<Frame> = frames.into_iter().map(|(delta, payload, priority, [key, discardable, replay], layer)| Frame {
+                timestamp: header().timestamp + delta,
+                flags: Flags { key, discardable, replay, layer },
+                priority: Priority::from_bits(priority),
+                payload: payload.into(),
+            }).collect();
+            for frame in &frames {
+                frame.encode_header(header().timestamp, Stamp::new(now, 50_000), &mut out);
+                out.put_slice(&frame.payload);
+            }
+            let mut bytes = out.freeze();
+            // The stream's type is read by whoever accepts the stream.
+            let _ = bytes.split_to(1);
+            let mut reader = GroupReader::default();
+            let mut events = Vec::new();
+            for cut in cuts.iter().cycle() {
+                if bytes.is_empty() { break; }
+                reader.push(bytes.split_to((*cut).min(bytes.len())));
+                while let Some(event) = reader.poll().unwrap() { events.push(event); }
+            }
+            prop_assert!(reader.is_whole());
+            prop_assert_eq!(events.remove(0), GroupEvent::Header(header()));
+            prop_assert_eq!(events, frames.into_iter().map(|f| GroupEvent::Frame(f, Stamp::new(now, 50_000))).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn ages_survive_clock_offsets_and_wrapping(
+            sent in 0u64..1 << 50, age in 0u64..10_000_000, flight in 0u64..2_000_000, offset in -(1i64 << 49)..1 << 49, error in -1_000_000i64..1_000_000,
+        ) {
+            prop_assume!(sent as i64 + offset > 0);
+            let stamp = Stamp::new(Time::from_micros(sent + age), age);
+            let arrived = Time::from_micros((sent as i64 + offset) as u64 + age + flight);
+            let difference = stamp.raw_difference(arrived, offset + error);
+            let expected = offset + (age + flight) as i64;
+            prop_assert!((difference - expected).abs() <= Stamp::UNIT as i64, "{difference} for {expected}");
+        }
+
+        #[test]
+        fn any_bytes_are_answered(bytes in vec(any::<u8>(), 0..200)) {
+            let mut reader = GroupReader::default();
+            reader.push(bytes.into());
+            while let Ok(Some(_)) = reader.poll() {}
+        }
+    }
 }
