@@ -1,0 +1,3 @@
+//! A stream's viewers.
+
+pub mod ring;
