@@ -5,7 +5,7 @@ use bytes::Bytes;
 use longspan_proto::ids::Track;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{Kind, MAX_CONFIG};
+use super::{Kind, MAX_CONFIG, aac, h264};
 
 /// The largest catalog, in bytes of JSON.
 pub const MAX_CATALOG: usize = 64 * 1024;
@@ -105,6 +105,16 @@ pub struct AudioTrack {
     pub bitrate: Option<u64>,
 }
 
+impl TrackInfo {
+    /// What the track carries.
+    pub fn kind(&self) -> Kind {
+        match self {
+            TrackInfo::Video(_) => Kind::Video,
+            TrackInfo::Audio(_) => Kind::Audio,
+        }
+    }
+}
+
 impl Default for Catalog {
     fn default() -> Catalog {
         Catalog {
@@ -168,9 +178,36 @@ impl Catalog {
 
     /// Whether there is a track of this kind.
     pub fn has(&self, kind: Kind) -> bool {
-        match kind {
-            Kind::Video => self.video().is_some(),
-            Kind::Audio => self.audio().is_some(),
+        self.tracks.iter().any(|t| t.kind() == kind)
+    }
+
+    /// Puts a decoder config in the place of the one of this kind's track, and what follows from
+    /// it. `false` if it is the same, cannot be read, or there is no such track.
+    pub fn set_config(&mut self, kind: Kind, config: &Bytes) -> bool {
+        let track = self.tracks.iter_mut().find(|t| t.kind() == kind);
+        match track {
+            Some(TrackInfo::Video(video)) if video.config != *config => {
+                let Ok(parsed) = h264::Config::parse(config) else {
+                    return false;
+                };
+                video.codec = parsed.codec();
+                video.width = parsed.width;
+                video.height = parsed.height;
+                video.b_frames = parsed.reorders;
+                video.config = config.clone();
+                true
+            }
+            Some(TrackInfo::Audio(audio)) if audio.config != *config => {
+                let Ok(parsed) = aac::Config::parse(config) else {
+                    return false;
+                };
+                audio.codec = parsed.codec();
+                audio.sample_rate = parsed.sample_rate;
+                audio.channels = parsed.channels;
+                audio.config = config.clone();
+                true
+            }
+            _ => false,
         }
     }
 

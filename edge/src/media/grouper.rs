@@ -157,3 +157,147 @@ impl Grouper {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn sample(kind: Kind, ms: u64, key: bool) -> Sample {
+        Sample {
+            kind,
+            timestamp: ms * 1_000,
+            composition: 0,
+            key,
+            discardable: false,
+            config: None,
+            data: Bytes::new(),
+        }
+    }
+
+    /// `v3@1000` for a video group, `.` for a frame.
+    fn cuts(grouper: &mut Grouper, kind: Kind, ms: u64, key: bool) -> String {
+        told(grouper.push(sample(kind, ms, key), 9).unwrap())
+    }
+
+    fn told(cuts: Vec<Cut>) -> String {
+        cuts.into_iter()
+            .map(|cut| match cut {
+                Cut::Group {
+                    kind,
+                    group,
+                    timestamp,
+                    ..
+                } => format!("{}{group}@{}", &kind.name()[..1], timestamp / 1_000),
+                Cut::Frame { .. } => ".".to_owned(),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn cuts_at_key_frames_a_second_apart_and_audio_beside_them() {
+        let mut it = Grouper::new(true);
+        assert_eq!(cuts(&mut it, Kind::Video, 0, false), "");
+        assert_eq!(cuts(&mut it, Kind::Audio, 0, true), "a0@0.");
+        assert_eq!(cuts(&mut it, Kind::Video, 40, true), "v0@40.");
+        assert_eq!(cuts(&mut it, Kind::Audio, 46, true), ".");
+        assert_eq!(cuts(&mut it, Kind::Video, 1_039, true), ".");
+        assert_eq!(cuts(&mut it, Kind::Video, 1_040, true), "v1@1040.");
+        assert_eq!(cuts(&mut it, Kind::Audio, 1_030, true), "a1@1030.");
+        assert_eq!(cuts(&mut it, Kind::Audio, 1_053, true), ".");
+        assert_eq!(cuts(&mut it, Kind::Video, 3_000, false), ".");
+    }
+
+    #[test]
+    fn audio_alone_is_cut_every_second() {
+        let mut it = Grouper::new(false);
+        assert_eq!(cuts(&mut it, Kind::Audio, 500, true), "a0@500.");
+        assert_eq!(cuts(&mut it, Kind::Audio, 1_499, true), ".");
+        assert_eq!(cuts(&mut it, Kind::Audio, 1_500, true), "a1@1500.");
+    }
+
+    #[test]
+    fn audio_goes_on_when_video_stops_and_numbers_stay_side_by_side() {
+        let mut it = Grouper::new(true);
+        cuts(&mut it, Kind::Video, 0, true);
+        cuts(&mut it, Kind::Audio, 0, true);
+        assert_eq!(cuts(&mut it, Kind::Audio, 19_999, true), ".");
+        assert_eq!(cuts(&mut it, Kind::Audio, 20_000, true), "a1@20000.");
+        assert_eq!(cuts(&mut it, Kind::Video, 21_000, true), "v2@21000.");
+        assert_eq!(cuts(&mut it, Kind::Audio, 21_000, true), "a2@21000.");
+    }
+
+    #[test]
+    fn timestamps_that_a_frame_header_cannot_hold_begin_a_group() {
+        let mut it = Grouper::new(true);
+        let span = MAX_GROUP_SPAN / 1_000;
+        assert_eq!(cuts(&mut it, Kind::Video, 0, true), "v0@0.");
+        assert_eq!(cuts(&mut it, Kind::Video, span, false), ".");
+        assert_eq!(
+            cuts(&mut it, Kind::Video, span + 1, false),
+            format!("v1@{}.", span + 1)
+        );
+        // And back.
+        assert_eq!(cuts(&mut it, Kind::Video, 0, false), "v2@0.");
+        assert_eq!(cuts(&mut it, Kind::Audio, 0, true), "a2@0.");
+    }
+
+    #[test]
+    fn each_group_begins_with_the_decoder_config_and_a_new_one_cuts() {
+        let mut it = Grouper::new(true);
+        let config = |bytes: &'static [u8]| Some(Bytes::from_static(bytes));
+        let mut push = |ms, key, with| {
+            let mut sample = sample(Kind::Video, ms, key);
+            sample.config = with;
+            let cuts = it.push(sample, 9).unwrap();
+            let Some(Cut::Frame { frame, .. }) = cuts.last() else {
+                panic!("no frame");
+            };
+            let config = Sample::from_frame(Kind::Video, frame).unwrap().config;
+            (told(cuts), config)
+        };
+        assert_eq!(push(0, true, config(&[1])), ("v0@0.".into(), config(&[1])));
+        assert_eq!(push(40, false, None), (".".into(), None));
+        assert_eq!(push(1_000, true, None), ("v1@1000.".into(), config(&[1])));
+        assert_eq!(push(1_040, false, config(&[2])), (".".into(), None));
+        assert_eq!(push(1_080, true, None), ("v2@1080.".into(), config(&[2])));
+        // The same one again is nothing new.
+        assert_eq!(push(1_120, true, config(&[2])), (".".into(), None));
+    }
+
+    proptest! {
+        /// The rules that others rely on, for any order of arrival.
+        #[test]
+        fn invariants(
+            video: bool,
+            samples in proptest::collection::vec(
+                (any::<bool>(), any::<bool>(), prop_oneof![9 => 0u64..60_000, 1 => 0u64..9_000_000_000]),
+                0..300),
+        ) {
+            let mut it = Grouper::new(video);
+            let mut open: [Option<(u64, u64)>; 2] = [None, None];
+            let mut highest = None;
+            for (is_video, key, ms) in samples {
+                let kind = if is_video && video { Kind::Video } else { Kind::Audio };
+                for cut in it.push(sample(kind, ms, key || kind == Kind::Audio), 9).unwrap() {
+                    match cut {
+                        Cut::Group { kind, group, timestamp, .. } => {
+                            let slot = &mut open[kind as usize];
+                            // Rising within a track, and no number is left out over both.
+                            prop_assert!(slot.is_none_or(|(before, _)| before < group));
+                            prop_assert!(group <= highest.map_or(0, |h: u64| h + 1));
+                            highest = highest.max(Some(group));
+                            *slot = Some((group, timestamp));
+                        }
+                        Cut::Frame { kind, frame } => {
+                            let (_, first) = open[kind as usize].expect("a group is open");
+                            prop_assert!(frame.timestamp.abs_diff(first) <= MAX_GROUP_SPAN);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -13,6 +13,7 @@ mod catalog;
 mod grouper;
 pub mod h264;
 mod payload;
+mod queue;
 mod sample;
 mod timeline;
 

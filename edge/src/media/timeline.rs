@@ -45,3 +45,40 @@ impl Timeline {
         moved
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_generation_passes_unchanged() {
+        let mut it = Timeline::new();
+        for timestamp in [50, 10, 9_000_000_000, 3] {
+            assert_eq!(it.map(timestamp), timestamp);
+        }
+    }
+
+    #[test]
+    fn a_restart_follows_what_was_written() {
+        let mut it = Timeline::new();
+        it.map(5_000_000);
+        it.splice();
+        assert_eq!(it.map(100), 5_040_000);
+        assert_eq!(it.map(20_100), 5_060_000);
+        // The other track of the new generation may begin a little earlier.
+        assert_eq!(it.map(0), 5_039_900);
+        // And a takeover that goes on counting, behind a restart.
+        it.splice();
+        assert_eq!(it.map(30_100), 5_070_000);
+    }
+
+    #[test]
+    fn a_far_jump_is_closed_and_a_small_one_kept() {
+        let mut it = Timeline::new();
+        it.map(1_000);
+        it.splice();
+        assert_eq!(it.map(MAX_JUMP + 1_000), MAX_JUMP + 1_000);
+        it.splice();
+        assert_eq!(it.map(3 * MAX_JUMP), MAX_JUMP + 1_000 + SPLICE_GAP);
+    }
+}
