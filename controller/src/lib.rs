@@ -1,1 +1,12 @@
-//! See ARCHITECTURE.md.
+//! The control plane: who is there, where rooms and streams are, which way tracks take.
+//!
+//! * [`Config`], [`Limits`]: what it is told.
+//! * [`Controller`]: `bind`, then `run` until shutdown.
+
+mod config;
+mod controller;
+mod limits;
+
+pub use config::{Config, MIN_ADMIN_TOKEN, StoreConfig, Tls};
+pub use controller::{BindError, Controller, Ready};
+pub use limits::Limits;

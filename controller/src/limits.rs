@@ -1,0 +1,54 @@
+//! The named bounds of a controller, and what happens when each is reached.
+
+use std::time::Duration;
+
+/// Every bound of a controller.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// How long a node's records outlive its last heartbeat (DESIGN §7: 15 s).
+    pub lease_ttl: Duration,
+    /// How long a controller leads after it was last able to renew its election. A third of it
+    /// passes between renewals.
+    pub election_ttl: Duration,
+    /// Pushes waiting for one node. A node that does not read is disconnected when it is full.
+    pub session_queue: usize,
+    /// Sessions at once. Another node is answered RESOURCE_EXHAUSTED.
+    pub sessions: usize,
+    /// Rooms one node may watch. Another is answered RESOURCE_EXHAUSTED, ending the session.
+    pub rooms_per_node: usize,
+    /// Streams in one room. Another claim is answered RESOURCE_EXHAUSTED.
+    pub streams_per_room: usize,
+    /// Link reports in one message. A longer message ends the session with INVALID_ARGUMENT.
+    pub links_per_report: usize,
+    /// Events kept for one reader of `/api/v1/events`. A reader that lags is told how many it
+    /// missed, and goes on with the newest.
+    pub events: usize,
+    /// Route switches kept for `routes/explain` and the log. Older ones are forgotten.
+    pub switches: usize,
+    /// Claims and releases waiting for the store. Another is answered UNAVAILABLE.
+    pub commits: usize,
+    /// Tables are computed at most this often (when something changed).
+    pub recompute_every: Duration,
+    /// How long one call to the store may take; what it decides is then unknown and the store
+    /// counts as lost.
+    pub store_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            lease_ttl: Duration::from_secs(15),
+            election_ttl: Duration::from_secs(10),
+            session_queue: 1_024,
+            sessions: 4_096,
+            rooms_per_node: 16_384,
+            streams_per_room: 256,
+            links_per_report: 4_096,
+            events: 1_024,
+            switches: 256,
+            commits: 4_096,
+            recompute_every: Duration::from_millis(250),
+            store_timeout: Duration::from_secs(3),
+        }
+    }
+}
