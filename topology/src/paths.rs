@@ -128,8 +128,8 @@ impl Index {
         for round in 1..=MAX_INTERMEDIATES + 1 {
             let before = &rounds[round - 1];
             let mut now: Vec<Option<Reached>> = vec![None; self.nodes.len()];
-            for at in 0..self.nodes.len() {
-                let Some(reached) = &before[at] else { continue };
+            for (at, reached) in before.iter().enumerate() {
+                let Some(reached) = reached else { continue };
                 if at != start && (!self.relay[at] || without.nodes.contains(&at)) {
                     continue;
                 }
