@@ -3,9 +3,12 @@
 //! * [`Config`], [`Limits`]: what it is told.
 //! * [`Controller`]: `bind`, then `run` until shutdown.
 
+mod backoff;
 mod config;
 mod controller;
 mod limits;
+mod state;
+mod store;
 
 pub use config::{Config, MIN_ADMIN_TOKEN, StoreConfig, Tls};
 pub use controller::{BindError, Controller, Ready};

@@ -1,0 +1,3 @@
+//! The controller's mind: pure.
+
+pub mod key;

@@ -1,0 +1,391 @@
+//! The store shared by controllers: etcd 3.4 and newer.
+
+use std::{sync::Arc, time::Duration};
+
+use etcd_client::{
+    Client, CompareOp, ConnectOptions, EventType, GetOptions, KeyValue, LeaseGrantOptions,
+    PutOptions, SortOrder, SortTarget, TxnOp, WatchOptions, WatchResponse, WatchStream,
+};
+use futures_util::{FutureExt, future::BoxFuture};
+use tokio::sync::mpsc;
+
+use super::{
+    Batch, Compare, Entry, Error, Event, LeaseId, Revision, Snapshot, Store, Txn, Watch, Write,
+};
+use crate::backoff::Backoff;
+
+/// Keys in one answer of a read; larger reads are made of several, at one revision.
+const PAGE: i64 = 1_000;
+/// Attempts of a call that may be repeated safely.
+const ATTEMPTS: u32 = 3;
+/// Batches waiting for one watcher; then etcd holds them.
+const WATCH_QUEUE: usize = 1_024;
+/// HTTP/2 pings tell a server that hangs from one that has nothing to say.
+const PING_EVERY: Duration = Duration::from_secs(2);
+/// How long a ping may go unanswered.
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long connecting to one member may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A connection to etcd.
+#[derive(Clone)]
+pub struct Etcd {
+    client: Client,
+    endpoints: Arc<str>,
+    timeout: Duration,
+}
+
+impl Etcd {
+    /// Prepares connections to `endpoints`, and makes them as they are needed: an etcd that is
+    /// down now is no error here. `timeout` bounds each call.
+    pub async fn open(endpoints: &[String], timeout: Duration) -> Result<Etcd, String> {
+        if endpoints.is_empty() {
+            return Err("no etcd endpoint is given".into());
+        }
+        let named = endpoints.join(", ");
+        for endpoint in endpoints {
+            let known = endpoint.starts_with("http://") || endpoint.starts_with("https://");
+            if !known {
+                return Err(format!(
+                    "etcd endpoint {endpoint:?} does not begin with http:// or https://"
+                ));
+            }
+        }
+        let options = ConnectOptions::new()
+            .with_connect_timeout(CONNECT_TIMEOUT)
+            .with_keep_alive(PING_EVERY, PING_TIMEOUT)
+            .with_keep_alive_while_idle(true);
+        let client = Client::connect(endpoints, Some(options)).await;
+        Ok(Etcd {
+            client: client.map_err(|e| format!("etcd {named}: {e}"))?,
+            endpoints: named.into(),
+            timeout,
+        })
+    }
+
+    /// One attempt, within the timeout.
+    async fn once<T>(
+        &self,
+        call: impl Future<Output = Result<T, etcd_client::Error>>,
+    ) -> Result<T, Error> {
+        match tokio::time::timeout(self.timeout, call).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(error)) => Err(self.told(&error)),
+            Err(_) => {
+                let (endpoints, timeout) = (&self.endpoints, self.timeout);
+                Err(Error::Unavailable(format!(
+                    "etcd {endpoints} did not answer within {timeout:?}"
+                )))
+            }
+        }
+    }
+
+    /// Several attempts while it is unavailable.
+    async fn repeated<T, F>(&self, call: impl Fn(Client) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, etcd_client::Error>>,
+    {
+        let mut backoff = Backoff::default();
+        for _ in 1..ATTEMPTS {
+            match self.once(call(self.client.clone())).await {
+                Err(Error::Unavailable(_)) => tokio::time::sleep(backoff.next()).await,
+                told => return told,
+            }
+        }
+        self.once(call(self.client.clone())).await
+    }
+
+    /// etcd's own error in the contract's words. etcd tells errors apart by their text
+    /// (api/v3rpc/rpctypes/error.go); codes are shared by several.
+    fn told(&self, error: &etcd_client::Error) -> Error {
+        let text = match error {
+            etcd_client::Error::GRpcStatus(status) => status.message().to_owned(),
+            other => other.to_string(),
+        };
+        if text.contains("lease not found") {
+            Error::LeaseNotFound(0)
+        } else if text.contains("lease already exists") {
+            Error::LeaseExists(0)
+        } else if text.contains("has been compacted") {
+            Error::Compacted { oldest: 0 }
+        } else if text.contains("future revision") {
+            Error::Future
+        } else {
+            Error::Unavailable(format!("etcd {}: {}", self.endpoints, root_cause(error)))
+        }
+    }
+
+    async fn read_pages(&self, prefix: &str, at: Option<Revision>) -> Result<Snapshot, Error> {
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut revision = at;
+        let mut from = prefix.as_bytes().to_vec();
+        loop {
+            let answer = self
+                .repeated(|mut client| {
+                    let from = from.clone();
+                    let mut options = GetOptions::new()
+                        .with_range(range_end(prefix))
+                        .with_sort(SortTarget::Key, SortOrder::Ascend)
+                        .with_limit(PAGE);
+                    if let Some(revision) = revision {
+                        options = options.with_revision(revision as i64);
+                    }
+                    async move { client.get(from, Some(options)).await }
+                })
+                .await
+                .map_err(|error| match (error, at) {
+                    // etcd does not say from where on it knows; from later on is all we know.
+                    (Error::Compacted { .. }, at) => Error::Compacted {
+                        oldest: at.or(revision).unwrap_or(0) + 1,
+                    },
+                    (error, _) => error,
+                })?;
+            let current = answer.header().map_or(0, |h| h.revision() as Revision);
+            revision = revision.or(Some(current));
+            entries.extend(answer.kvs().iter().map(entry));
+            match answer.kvs().last() {
+                Some(last) if answer.more() => {
+                    from = last.key().to_vec();
+                    from.push(0);
+                }
+                _ => {
+                    return Ok(Snapshot {
+                        revision: revision.unwrap_or(current),
+                        entries,
+                    });
+                }
+            }
+        }
+    }
+
+    async fn try_commit(&self, txn: Txn) -> Result<Revision, Error> {
+        txn.check()?;
+        let lease = txn.writes.iter().find_map(|w| match w {
+            Write::Put { lease, .. } => *lease,
+            Write::Delete(_) => None,
+        });
+        let when: Vec<_> = txn.compares.into_iter().map(compare).collect();
+        let then: Vec<_> = txn.writes.into_iter().map(operation).collect();
+        let txn = etcd_client::Txn::new().when(when).and_then(then);
+        let mut client = self.client.clone();
+        let answer = self.once(async move { client.txn(txn).await }).await;
+        let answer = answer.map_err(|error| match error {
+            Error::LeaseNotFound(_) => Error::LeaseNotFound(lease.unwrap_or(0)),
+            error => error,
+        })?;
+        if !answer.succeeded() {
+            return Err(Error::Conflict);
+        }
+        Ok(answer.header().map_or(0, |h| h.revision() as Revision))
+    }
+}
+
+impl Store for Etcd {
+    fn read<'a>(
+        &'a self,
+        prefix: &'a str,
+        at: Option<Revision>,
+    ) -> BoxFuture<'a, Result<Snapshot, Error>> {
+        self.read_pages(prefix, at).boxed()
+    }
+
+    fn commit(&self, txn: Txn) -> BoxFuture<'_, Result<Revision, Error>> {
+        self.try_commit(txn).boxed()
+    }
+
+    fn watch(&self, prefix: &str, from: Revision) -> Watch {
+        let (batches, watch) = mpsc::channel(WATCH_QUEUE);
+        let watcher = Watcher {
+            etcd: self.clone(),
+            prefix: prefix.into(),
+            next: from,
+            batches,
+        };
+        tokio::spawn(watcher.run());
+        Watch(watch)
+    }
+
+    fn grant(&self, lease: LeaseId, ttl: Duration) -> BoxFuture<'_, Result<(), Error>> {
+        let mut client = self.client.clone();
+        // Whole seconds, never shorter than asked.
+        let seconds = ttl.as_millis().div_ceil(1_000) as i64;
+        let options = LeaseGrantOptions::new().with_id(lease);
+        let granted = self.once(async move { client.lease_grant(seconds, Some(options)).await });
+        of_lease(lease, granted)
+    }
+
+    fn keep_alive(&self, lease: LeaseId) -> BoxFuture<'_, Result<(), Error>> {
+        let kept =
+            self.repeated(move |mut client| async move { client.lease_keep_alive(lease).await });
+        of_lease(lease, kept)
+    }
+
+    fn revoke(&self, lease: LeaseId) -> BoxFuture<'_, Result<(), Error>> {
+        let mut client = self.client.clone();
+        let revoked = self.once(async move { client.lease_revoke(lease).await });
+        of_lease(lease, revoked)
+    }
+}
+
+/// Names the lease in errors about it.
+fn of_lease<'a, T>(
+    lease: LeaseId,
+    call: impl Future<Output = Result<T, Error>> + Send + 'a,
+) -> BoxFuture<'a, Result<(), Error>> {
+    async move {
+        match call.await {
+            Ok(_) => Ok(()),
+            Err(Error::LeaseNotFound(_)) => Err(Error::LeaseNotFound(lease)),
+            Err(Error::LeaseExists(_)) => Err(Error::LeaseExists(lease)),
+            Err(error) => Err(error),
+        }
+    }
+    .boxed()
+}
+
+/// A watch that outlives etcd's outages: it begins again after the last revision it told.
+struct Watcher {
+    etcd: Etcd,
+    prefix: Arc<str>,
+    next: Revision,
+    batches: mpsc::Sender<Result<Batch, Error>>,
+}
+
+impl Watcher {
+    async fn run(mut self) {
+        let mut backoff = Backoff::default();
+        while !self.batches.is_closed() {
+            let before = self.next;
+            match self.follow().await {
+                Ok(()) => return,
+                Err(Error::Compacted { oldest }) => {
+                    let _ = self.batches.send(Err(Error::Compacted { oldest })).await;
+                    return;
+                }
+                Err(why) => tracing::debug!(%why, "watching etcd again"),
+            }
+            if self.next != before {
+                backoff.reset();
+            }
+            tokio::time::sleep(backoff.next()).await;
+        }
+    }
+
+    /// Tells events until the stream breaks (`Err`) or nobody listens any more (`Ok`).
+    async fn follow(&mut self) -> Result<(), Error> {
+        let options = WatchOptions::new()
+            .with_range(range_end(&self.prefix))
+            .with_start_revision(self.next as i64);
+        let mut client = self.etcd.client.clone();
+        let key = self.prefix.as_bytes().to_vec();
+        let opening = async move { client.watch(key, Some(options)).await };
+        let mut stream: WatchStream = self.etcd.once(opening).await?;
+        loop {
+            let answer = tokio::select! {
+                () = self.batches.closed() => return Ok(()),
+                answer = stream.message() => answer.map_err(|e| self.etcd.told(&e))?,
+            };
+            let Some(answer) = answer else {
+                return Err(Error::Unavailable("etcd ended the watch".into()));
+            };
+            if answer.compact_revision() > 0 {
+                let oldest = answer.compact_revision() as Revision;
+                return Err(Error::Compacted { oldest });
+            }
+            if answer.canceled() {
+                return Err(Error::Unavailable(answer.cancel_reason().to_owned()));
+            }
+            for batch in batches(&answer) {
+                self.next = batch.revision + 1;
+                if self.batches.send(Ok(batch)).await.is_err() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+/// etcd orders events by revision and never splits a revision over two answers (unless asked to).
+fn batches(answer: &WatchResponse) -> Vec<Batch> {
+    let mut batches: Vec<Batch> = Vec::new();
+    for event in answer.events() {
+        let Some(kv) = event.kv() else { continue };
+        let revision = kv.mod_revision() as Revision;
+        let event = match event.event_type() {
+            EventType::Put => Event::Put(entry(kv)),
+            EventType::Delete => Event::Delete(text(kv.key())),
+        };
+        match batches.last_mut() {
+            Some(batch) if batch.revision == revision => batch.events.push(event),
+            _ => batches.push(Batch {
+                revision,
+                events: vec![event],
+            }),
+        }
+    }
+    batches
+}
+
+fn entry(kv: &KeyValue) -> Entry {
+    Entry {
+        key: text(kv.key()),
+        value: text(kv.value()),
+        revision: kv.mod_revision() as Revision,
+        lease: (kv.lease() != 0).then(|| kv.lease()),
+    }
+}
+
+/// Ours are always text; another's bytes show as replacement characters and parse as nothing.
+fn text(bytes: &[u8]) -> Arc<str> {
+    String::from_utf8_lossy(bytes).into()
+}
+
+fn compare(compare: Compare) -> etcd_client::Compare {
+    use etcd_client::Compare as C;
+    match compare {
+        Compare::Absent(key) => C::create_revision(key, CompareOp::Equal, 0),
+        Compare::Present(key) => C::create_revision(key, CompareOp::Greater, 0),
+        Compare::Revision(key, revision) => C::mod_revision(key, CompareOp::Equal, revision as i64),
+        Compare::Value(key, value) => C::value(key, CompareOp::Equal, value),
+    }
+}
+
+fn operation(write: Write) -> TxnOp {
+    match write {
+        Write::Put { key, value, lease } => {
+            let options = lease.map(|id| PutOptions::new().with_lease(id));
+            TxnOp::put(key, value, options)
+        }
+        Write::Delete(key) => TxnOp::delete(key, None),
+    }
+}
+
+/// The first key behind all that begin with `prefix` (etcd's range convention; `\0` for all).
+fn range_end(prefix: &str) -> Vec<u8> {
+    let mut end = prefix.as_bytes().to_vec();
+    while let Some(last) = end.pop() {
+        if last < 0xff {
+            end.push(last + 1);
+            return end;
+        }
+    }
+    vec![0]
+}
+
+/// The innermost reason: "connection refused" says more than "transport error".
+fn root_cause(error: &etcd_client::Error) -> String {
+    let mut cause: &dyn std::error::Error = match error {
+        etcd_client::Error::GRpcStatus(status) => status,
+        etcd_client::Error::TransportError(error) => error,
+        other => return other.to_string(),
+    };
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    match error {
+        etcd_client::Error::GRpcStatus(status) if std::error::Error::source(status).is_none() => {
+            status.message().to_owned()
+        }
+        _ => cause.to_string(),
+    }
+}
