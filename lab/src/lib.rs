@@ -1,14 +1,11 @@
-//! The emulated world: what lies between two regions, for tests and for `longspan up`.
+//! The emulated world.
 //!
-//! * [`matrix`]: regions and the round trips between them, as measured in the real world.
-//! * [`wan`]: the pure, seeded model of one direction of a link.
-//! * [`world`]: which links there are and who lives where; a file that can be changed while it is
-//!   in use.
-//! * [`shim`]: the model as a UDP socket under QUIC; [`stream`]: as a TCP connection.
+//! * [`matrix`]: where regions are and how far apart, read from CSV.
+//! * [`wan`]: the pure model of one direction of a link: delay, jitter, loss, rate.
+//! * [`world`]: a whole emulated world in one file, which may change while it is used.
+//! * [`shim`]: lays that world over real UDP sockets and TCP streams.
 
 pub mod matrix;
 pub mod shim;
-pub mod stream;
-
 pub mod wan;
 pub mod world;
