@@ -20,9 +20,20 @@ use longspan_proto::{
 };
 use longspan_topology::routes::Routes;
 
+mod cache;
 mod config;
 mod core;
+mod downstream;
+mod feed;
+mod local;
+mod moves;
+mod peer;
+mod receiver;
+mod slab;
 mod stats;
+mod track;
+mod transmit;
+mod upstream;
 
 pub use config::{CacheConfig, Config, Limits};
 pub use core::Forwarder;
