@@ -42,7 +42,7 @@ pub struct Envelope {
     pub class: Class,
     /// What it is about.
     pub topic: String,
-    /// The state's key; None outside [`Class::State`].
+    /// The state's key; a label for [`Class::Ephemeral`]; None for [`Class::Log`].
     pub key: Option<String>,
     /// Only if the key's revision is this (0: only if there is no such key).
     pub expected: Option<u64>,

@@ -9,6 +9,7 @@ pub mod envelope;
 pub mod fragment;
 mod frame;
 pub mod probe;
+pub mod room;
 pub mod ticket;
 
 pub use codec::{Error, MAX_VARINT, Reader, Writer, peek_varint};
