@@ -19,6 +19,12 @@ pub struct Terms {
     pub hop: i64,
 }
 
+/// What a clock difference may be, in µs: 36,000 years. Beyond it a report is nonsense; clamped,
+/// the sums over a path cannot overflow.
+const RAW_LIMIT: i64 = 1 << 60;
+/// What a jitter or a round trip may be, in µs: 18 minutes; clamped alike.
+const TERM_LIMIT: u64 = 1 << 30;
+
 impl Terms {
     /// Their sum.
     pub fn total(&self) -> i64 {
@@ -30,12 +36,19 @@ impl Terms {
 pub fn terms(metrics: &Metrics) -> Terms {
     // A lost packet is repaired after one round trip if its repair is not lost too: rtt · p / (1 − p).
     let loss = metrics.loss.clamp(0.0, 0.99);
+    let rtt = metrics.rtt_us.min(TERM_LIMIT);
     Terms {
-        raw_delay: metrics.raw_delay_us,
-        jitter: metrics.jitter_p95_us as i64,
-        repair: (metrics.rtt_us as f64 * loss / (1.0 - loss)) as i64,
+        raw_delay: metrics.raw_delay_us.clamp(-RAW_LIMIT, RAW_LIMIT),
+        jitter: metrics.jitter_p95_us.min(TERM_LIMIT) as i64,
+        repair: (rtt as f64 * loss / (1.0 - loss)) as i64,
         hop: HOP_US,
     }
+}
+
+/// By how much the one-way delay as measured exceeds half the round trip, in µs: the offset of the
+/// two clocks, as far as round trips tell it.
+pub(crate) fn offset(metrics: &Metrics) -> i64 {
+    terms(metrics).raw_delay - (metrics.rtt_us.min(TERM_LIMIT) / 2) as i64
 }
 
 /// A link's cost; None: it may not be used.
