@@ -3,6 +3,7 @@
 //! * [`graph`]: nodes and measured links; [`cost`]: what a link costs.
 //! * [`paths`]: the best path and a backup between every two nodes.
 //! * [`routes`]: what one node knows of the ways to others (its route table, as data).
+//! * [`tables`]: making and checking route tables.
 //! * [`hysteresis`]: when a better path is worth moving to.
 //! * [`ring`]: which relay a room is at home on.
 //! * [`estimator`]: delay, jitter and loss of a link out of probes, and whether it lives.
@@ -14,3 +15,4 @@ pub mod hysteresis;
 pub mod paths;
 pub mod ring;
 pub mod routes;
+pub mod tables;
