@@ -4,6 +4,7 @@
 
 pub mod call;
 mod codec;
+pub mod codes;
 mod control;
 pub mod envelope;
 pub mod fragment;

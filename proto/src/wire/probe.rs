@@ -17,7 +17,7 @@ pub const LEN: usize = 1 + 8 + 4 + 8 + 1 + 4 + 8 + 4 + 4 + TAG_LEN;
 /// Label under which the key is exported from the TLS session (RFC 8446 §7.5).
 pub const EXPORT_LABEL: &[u8] = b"EXPORTER-longspan-probe";
 
-/// The key of one session; both ends export the same.
+/// The key of one session; both ends export the same (see [`Probe::decode`]).
 #[derive(Debug, Clone)]
 pub struct Key(hmac::Key);
 
@@ -83,7 +83,9 @@ impl Probe {
         out.freeze()
     }
 
-    /// Reads and checks a datagram.
+    /// Reads and checks a datagram. Both directions share the key, so that a probe can be thrown
+    /// back or repeated: the caller drops one whose boot id is not the peer's, and counts none
+    /// twice whose number is not newer than the newest.
     pub fn decode(datagram: &[u8], key: &Key) -> Result<Probe, Error> {
         if datagram.len() != LEN {
             let value = datagram.len() as u64;
