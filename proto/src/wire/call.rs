@@ -276,6 +276,18 @@ mod tests {
         }
 
         #[test]
+        fn replies_come_back(code in 0u8..=7, message in ".{0,60}") {
+            let mut body = BytesMut::new();
+            body.put_u8(code);
+            body.prefixed(message.as_bytes());
+            let reply = Reply::decode(body.freeze()).unwrap();
+            let mut out = BytesMut::new();
+            reply.encode(&mut out);
+            prop_assert_eq!(u64::from(out[0]), u64::from(code));
+            prop_assert_eq!(Reply::decode(out.freeze()), Ok(reply));
+        }
+
+        #[test]
         fn messages_come_back_whatever_the_chunks(messages in vec(vec(any::<u8>(), 0..200), 0..6), cut in 1usize..50) {
             let mut out = BytesMut::new();
             for message in &messages { out.prefixed(message); }

@@ -34,6 +34,15 @@ pub struct Hello {
     pub region: Region,
 }
 
+impl Hello {
+    /// The version this connection speaks with `other`: the lower of the two newest. None: one
+    /// side does not speak it any more (WIRE.md, "Versions").
+    pub fn agree(&self, other: &Hello) -> Option<u16> {
+        let version = self.version.min(other.version);
+        (version >= self.min_version && version >= other.min_version).then_some(version)
+    }
+}
+
 /// Where a subscription starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
@@ -411,158 +420,4 @@ fn get_position(r: &mut Reader) -> Result<Position, Error> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::{collection::vec, prelude::*};
-
-    use super::*;
-    use crate::ids::{Room, Stream, Tenant, Track};
-
-    fn track() -> TrackId {
-        TrackId {
-            room: RoomName {
-                tenant: Tenant::default_tenant(),
-                room: Room::new("r").unwrap(),
-            },
-            stream: Stream::new("s").unwrap(),
-            track: Track::new("video").unwrap(),
-            generation: Generation::new(1, 7),
-        }
-    }
-
-    fn encoded(message: &Message) -> Vec<u8> {
-        let mut out = BytesMut::new();
-        message.encode(&mut out);
-        out.to_vec()
-    }
-
-    fn decoded(bytes: &[u8]) -> Message {
-        let (len, at) = super::super::codec::peek_varint(bytes).unwrap();
-        assert_eq!(bytes.len() - at, len as usize);
-        Message::decode(Bytes::copy_from_slice(&bytes[at..]))
-            .unwrap()
-            .unwrap()
-    }
-
-    /// WIRE.md's examples: a change here is a new version of the format.
-    #[test]
-    fn golden_bytes() {
-        let node = |n: &str| NodeId::new(n).unwrap();
-        for (message, golden) in [
-            (
-                Message::Hello(Hello {
-                    version: 1,
-                    min_version: 1,
-                    features: 0,
-                    node: node("hk-relay-1"),
-                    role: Role::Relay,
-                    boot: BootId(0x0102_0304_0506_0708),
-                    region: Region::new("hk").unwrap(),
-                }),
-                &b"\x24\x00\x00\x01\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x0ahk-relay-1\x01\x01\x02\x03\x04\x05\x06\x07\x08\x02hk"[..],
-            ),
-            (
-                Message::Subscribe(Subscribe {
-                    id: 5,
-                    track: track(),
-                    path: vec![node("b"), node("c")],
-                    crossed: vec![node("a")],
-                    start: Start::At(Position { group: 64, frame: 3 }),
-                    rate: 1_000_000,
-                    budget_ms: 400,
-                    ticket: Bytes::new(),
-                }),
-                b"\x2f\x01\x05\x07default\x01r\x01s\x05video\x00\x01\x00\x00\x00\x00\x00\x07\x02\x01b\x01c\x01\x01a\x01\x40\x40\x03\x80\x0f\x42\x40\x41\x90\x00",
-            ),
-            (
-                Message::Ok(Ok { id: 5, chain: vec![node("c"), node("b")], first: Some(Position { group: 64, frame: 3 }) }),
-                b"\x0b\x02\x05\x02\x01c\x01b\x01\x40\x40\x03",
-            ),
-            (Message::Update(Update { id: 5, chain: vec![node("c")] }), b"\x05\x03\x05\x01\x01c"),
-            (
-                Message::End(End { id: 5, reason: EndReason::Loop, message: "loop".into() }),
-                b"\x08\x04\x05\x02\x04loop",
-            ),
-            (Message::Unsubscribe(Unsubscribe { id: 5 }), b"\x02\x05\x05"),
-            (Message::GroupDropped(GroupDropped { id: 5, group: 64, from_frame: 2 }), b"\x05\x06\x05\x40\x40\x02"),
-            (Message::GoAway { deadline_ms: 400 }, b"\x03\x07\x41\x90"),
-        ] {
-            assert_eq!(encoded(&message), golden, "{message:?}");
-            assert_eq!(decoded(golden), message);
-        }
-    }
-
-    #[test]
-    fn unknown_types_are_skipped_only_in_the_ignorable_range() {
-        assert_eq!(
-            Message::decode(Bytes::from_static(b"\x40\x40abc")),
-            Ok(None)
-        );
-        let refused = Message::decode(Bytes::from_static(b"\x3f"));
-        assert_eq!(
-            refused,
-            Err(Error::Unknown {
-                what: "message type",
-                value: 0x3f
-            })
-        );
-    }
-
-    #[test]
-    fn limits_are_named() {
-        let mut out = BytesMut::new();
-        out.put_u8(3);
-        out.put_u8(1);
-        out.varint(17);
-        let refused = Message::decode(out.freeze()).unwrap_err();
-        assert_eq!(refused.to_string(), "chain is 17; the limit is 16");
-        let long = Message::End(End {
-            id: 1,
-            reason: EndReason::Limit,
-            message: "é".repeat(200),
-        });
-        let Message::End(end) = decoded(&encoded(&long)) else {
-            panic!("an end")
-        };
-        assert_eq!(end.message, "é".repeat(128));
-    }
-
-    fn names() -> impl Strategy<Value = Vec<NodeId>> {
-        vec(
-            "[a-z0-9-]{1,63}".prop_map(|n| NodeId::new(&n).unwrap()),
-            0..=MAX_PATH,
-        )
-    }
-
-    fn position() -> impl Strategy<Value = Position> {
-        (0..1u64 << 62, 0..1u64 << 62).prop_map(|(group, frame)| Position { group, frame })
-    }
-
-    proptest! {
-        #[test]
-        fn subscriptions_come_back(
-            id in 0..1u64 << 62, generation: u64, path in names(), crossed in names(),
-            start in prop_oneof![Just(Start::Latest), position().prop_map(Start::At)],
-            rate in 0..1u64 << 62, budget_ms: u32, ticket in vec(any::<u8>(), 0..=MAX_TICKET),
-        ) {
-            let track = TrackId { generation: Generation(generation), ..track() };
-            let message = Message::Subscribe(Subscribe { id, track, path, crossed, start, rate, budget_ms, ticket: ticket.into() });
-            prop_assert_eq!(decoded(&encoded(&message)), message);
-        }
-
-        #[test]
-        fn answers_come_back(id in 0..1u64 << 62, chain in names(), first in proptest::option::of(position()), code in 0u8..=10, text in ".{0,60}") {
-            for message in [
-                Message::Ok(Ok { id, chain: chain.clone(), first }),
-                Message::Update(Update { id, chain: chain.clone() }),
-                Message::End(End { id, reason: EndReason::from_code(code).unwrap(), message: text.clone() }),
-            ] {
-                prop_assert_eq!(decoded(&encoded(&message)), message);
-            }
-        }
-
-        #[test]
-        fn any_bytes_are_answered(bytes in vec(any::<u8>(), 0..200)) {
-            let _ = Message::decode(bytes.into());
-        }
-    }
-}
+mod tests;

@@ -190,6 +190,23 @@ mod tests {
 
     proptest! {
         #[test]
+        fn tickets_come_back(
+            room in "[A-Za-z0-9._~-]{1,128}", verbs: u8, residency in vec(any::<[u8; 2]>(), 0..=MAX_COUNTRIES),
+            policy: u8, node in "[a-z0-9-]{1,63}", expires in 0u64..1 << 62,
+        ) {
+            let room = RoomName { tenant: Tenant::default_tenant(), room: Room::new(&room).unwrap() };
+            let ticket = Ticket { room, verbs, residency, policy, node: NodeId::new(&node).unwrap(), expires };
+            prop_assert_eq!(Ticket::verify(ticket.sign(&key()), &public_key(&key())), Ok(ticket));
+        }
+
+        /// Behind a good signature too.
+        #[test]
+        fn any_signed_bytes_are_answered(body in vec(any::<u8>(), 0..400)) {
+            let signature = key().sign(&body);
+            let _ = Ticket::verify([&body, signature.as_ref()].concat().into(), &public_key(&key()));
+        }
+
+        #[test]
         fn any_bytes_are_answered(bytes in vec(any::<u8>(), 0..600)) {
             let _ = Ticket::verify(bytes.into(), &public_key(&key()));
         }
