@@ -263,3 +263,6 @@ impl Group {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
