@@ -37,7 +37,7 @@ fn run(data: &[u8], accept: bool, step: usize) -> (Vec<Event>, Result<(), Error>
 fuzz_target!(|data: &[u8]| {
     let [accept, step, data @ ..] = data else { return };
     if *accept & 1 == 0 {
-        run(data, false, usize::from(*step) + 1);
+        let _ = run(data, false, usize::from(*step) + 1);
         return;
     }
     let split = run(data, true, usize::from(*step) + 1);
