@@ -14,4 +14,4 @@ mod session;
 mod target;
 
 pub use session::{Error, Event, Input, Output, Session};
-pub use target::{Target, TargetError};
+pub use target::{APP, Target, TargetError};

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::rtmp::amf0::Value;
+use crate::rtmp::{Target, amf0::Value};
 
 /// A client: writes messages, reads what it is answered.
 struct Client {
