@@ -2,6 +2,19 @@
 //!
 //! * [`forward`]: the pure core: subscriptions, group caches, priorities.
 //! * [`node`]: the handle through which an edge publishes, subscribes and calls.
+//! * [`tls`]: who a node is to others.
+//! * [`quic`]: connections between neighbours; `probe`: what is measured beside them; `calls`:
+//!   streams along a path; `control`: the session with the controllers; `engine`: the core's
+//!   driver.
 
+mod calls;
+mod control;
+mod engine;
 pub mod forward;
+mod inbox;
 pub mod node;
+mod peers;
+mod probe;
+pub mod quic;
+mod shared;
+pub mod tls;

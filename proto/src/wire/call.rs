@@ -188,6 +188,11 @@ impl MessageReader {
         self.buffer.put_slice(chunk);
     }
 
+    /// Takes out what was pushed and not polled: bytes that belong to another reader.
+    pub fn take_rest(&mut self) -> Bytes {
+        self.buffer.split().freeze()
+    }
+
     /// Whether the stream may end here.
     pub fn is_whole(&self) -> bool {
         self.buffer.is_empty()

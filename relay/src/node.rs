@@ -1,1 +1,0 @@
-//! The handle of a running forwarding node: what an edge builds on.

@@ -1,0 +1,222 @@
+//! The two ends of a call.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use longspan_proto::{
+    ids::NodeId,
+    wire::call::{MAX_CALL_MESSAGE, MessageReader, Open, Reply, Status},
+};
+use quinn::{RecvStream, SendStream};
+use tokio::sync::mpsc;
+
+use crate::{calls, quic::limits::stream};
+
+/// Why a call did not come about, or ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// No way leads there now.
+    #[error("{node} is not reachable: {why}")]
+    Unreachable {
+        /// The node that was called.
+        node: NodeId,
+        /// What the last way failed of.
+        why: String,
+    },
+    /// It was refused.
+    #[error("the call to {node} was refused: {message}")]
+    Refused {
+        /// The node that was called; one on the way to it may have refused.
+        node: NodeId,
+        /// Why.
+        status: Status,
+        /// The same in words.
+        message: String,
+    },
+    /// No reply came.
+    #[error("{node} did not reply within {after:?}")]
+    Timeout {
+        /// The node that was called.
+        node: NodeId,
+        /// How long was waited.
+        after: Duration,
+    },
+    /// A message is too long to be sent.
+    #[error("a message of {len} bytes; the limit is {MAX_CALL_MESSAGE}")]
+    TooLarge {
+        /// Its length.
+        len: usize,
+    },
+    /// The other end, or a node between, went away.
+    #[error("the call broke: {0}")]
+    Broken(String),
+}
+
+/// Messages both ways, in order, with back-pressure.
+pub struct Call {
+    sender: CallSender,
+    receiver: CallReceiver,
+}
+
+impl Call {
+    pub(crate) fn new(ends: Ends) -> Call {
+        Call {
+            sender: CallSender(ends.0),
+            receiver: CallReceiver(ends.1),
+        }
+    }
+
+    /// See [`CallSender::send`].
+    pub async fn send(&mut self, message: Bytes) -> Result<(), CallError> {
+        self.sender.send(message).await
+    }
+
+    /// See [`CallReceiver::recv`].
+    pub async fn recv(&mut self) -> Result<Option<Bytes>, CallError> {
+        self.receiver.recv().await
+    }
+
+    /// See [`CallSender::finish`].
+    pub fn finish(&mut self) {
+        self.sender.finish();
+    }
+
+    /// The two directions, for two tasks.
+    pub fn split(self) -> (CallSender, CallReceiver) {
+        (self.sender, self.receiver)
+    }
+}
+
+/// The direction away from this end. Dropping it finishes it.
+pub struct CallSender(Up);
+
+impl CallSender {
+    /// Sends one message of at most 1 MB; waits while the other end does not read.
+    pub async fn send(&mut self, message: Bytes) -> Result<(), CallError> {
+        if message.len() > MAX_CALL_MESSAGE {
+            return Err(CallError::TooLarge { len: message.len() });
+        }
+        match &mut self.0 {
+            Up::Quic(send) => send
+                .write_chunk(calls::framed(&message))
+                .await
+                .map_err(|e| CallError::Broken(e.to_string())),
+            Up::Local(sender) => sender
+                .send(message)
+                .await
+                .map_err(|_| CallError::Broken("the other end is gone".into())),
+            Up::Finished => Err(CallError::Broken("this end has finished".into())),
+        }
+    }
+
+    /// Nothing more will be sent; the other end reads what was sent, then `None`.
+    pub fn finish(&mut self) {
+        if let Up::Quic(send) = &mut self.0 {
+            // Fails only where the other end is gone.
+            let _ = send.finish();
+        }
+        self.0 = Up::Finished;
+    }
+}
+
+/// The direction towards this end. Dropping it tells the other end to stop.
+pub struct CallReceiver(Down);
+
+impl CallReceiver {
+    /// The next message; `None` once the other end has finished. Cancel safe.
+    pub async fn recv(&mut self) -> Result<Option<Bytes>, CallError> {
+        let (recv, reader) = match &mut self.0 {
+            Down::Local(receiver) => return Ok(receiver.recv().await),
+            Down::Quic(recv, reader) => (recv, reader),
+        };
+        loop {
+            match reader.poll() {
+                Ok(Some(message)) => return Ok(Some(message)),
+                Ok(None) => {}
+                Err(e) => {
+                    let _ = recv.stop(stream::MALFORMED.into());
+                    return Err(CallError::Broken(e.to_string()));
+                }
+            }
+            match recv.read_chunk(usize::MAX, true).await {
+                Ok(Some(chunk)) => reader.push(&chunk.bytes),
+                Ok(None) if reader.is_whole() => return Ok(None),
+                Ok(None) => return Err(CallError::Broken("it ended inside a message".into())),
+                Err(e) => return Err(CallError::Broken(e.to_string())),
+            }
+        }
+    }
+}
+
+enum Up {
+    Quic(SendStream),
+    Local(mpsc::Sender<Bytes>),
+    Finished,
+}
+
+enum Down {
+    Quic(RecvStream, MessageReader),
+    Local(mpsc::Receiver<Bytes>),
+}
+
+/// What a call is made of.
+pub(crate) struct Ends(Up, Down);
+
+impl Ends {
+    pub fn quic(send: SendStream, recv: RecvStream) -> Ends {
+        Ends(Up::Quic(send), Down::Quic(recv, calls::messages()))
+    }
+
+    /// Where `reader` may hold what followed the opening.
+    pub fn resumed(send: SendStream, recv: RecvStream, mut opening: MessageReader) -> Ends {
+        let mut reader = calls::messages();
+        reader.push(&opening.take_rest());
+        Ends(Up::Quic(send), Down::Quic(recv, reader))
+    }
+
+    pub fn local(up: mpsc::Sender<Bytes>, down: mpsc::Receiver<Bytes>) -> Ends {
+        Ends(Up::Local(up), Down::Local(down))
+    }
+}
+
+/// A call to this node that was not answered yet. Dropping it leaves the caller without a reply:
+/// it sees the call break.
+pub struct IncomingCall {
+    open: Open,
+    call: Call,
+}
+
+impl IncomingCall {
+    pub(crate) fn new(open: Open, ends: Ends) -> IncomingCall {
+        IncomingCall {
+            open,
+            call: Call::new(ends),
+        }
+    }
+
+    /// What is asked for, and by whom: `crossed` names the caller first.
+    pub fn open(&self) -> &Open {
+        &self.open
+    }
+
+    /// Takes the call.
+    pub async fn accept(mut self) -> Result<Call, CallError> {
+        self.reply(Reply::Accepted).await?;
+        Ok(self.call)
+    }
+
+    /// Answers that it is not served, and why.
+    pub async fn refuse(mut self, status: Status, message: &str) {
+        let message = message.to_owned();
+        // If the caller is gone there is nobody to tell.
+        if self.reply(Reply::Refused { status, message }).await.is_ok() {
+            self.call.finish();
+        }
+    }
+
+    async fn reply(&mut self, reply: Reply) -> Result<(), CallError> {
+        let mut out = BytesMut::new();
+        reply.encode(&mut out);
+        self.call.send(out.freeze()).await
+    }
+}

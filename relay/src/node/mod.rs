@@ -1,0 +1,250 @@
+//! A running forwarding node: a relay is one, an edge embeds one.
+//!
+//! ```no_run
+//! # async fn example(config: longspan_relay::node::Config) -> Result<(), Box<dyn std::error::Error>> {
+//! use longspan_relay::node::Node;
+//! let shutdown = tokio_util::sync::CancellationToken::new();
+//! let node = Node::bind(config).await?;
+//! let handle = node.handle();
+//! node.run(shutdown).await;
+//! # drop(handle); Ok(()) }
+//! ```
+
+pub(crate) mod call;
+mod config;
+mod directory;
+mod handle;
+mod media;
+mod metrics;
+pub(crate) mod room;
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use longspan_proto::ids::NodeId;
+use longspan_topology::routes::Routes;
+use tokio::sync::watch;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use call::{Call, CallError, CallReceiver, CallSender, IncomingCall};
+pub use config::{
+    BindError, Config, Fixed, Hooks, Io, Limits, NodeInfo, Nodes, WrapSocket, WrapStream,
+};
+pub use directory::Directory;
+pub use handle::Handle;
+pub use longspan_proto::wire::call::{Open as CallOpen, Status as CallStatus, Verb};
+pub use media::{Publisher, Subscription};
+pub use room::{Claim, ClaimError, RoomView, RoomWatch};
+
+use crate::{
+    calls::Served,
+    control,
+    engine::Engine,
+    forward::{self, Forwarder, Input},
+    peers::Peers,
+    probe, quic,
+    shared::Shared,
+};
+
+/// A node that listens and does nothing yet.
+pub struct Node {
+    shared: Arc<Shared>,
+}
+
+impl Node {
+    /// Opens the socket, reads the certificate and the last good table. From here on peers can
+    /// connect; they are answered once [`Node::run`] runs.
+    pub async fn bind(mut config: Config) -> Result<Node, BindError> {
+        let core = Forwarder::new(forward::Config {
+            cache: config.cache.clone(),
+            ..forward::Config::new(config.node.clone(), config.role)
+        });
+        let engine = Engine::new(core);
+        let control = control::Link::new(&config)?;
+        let endpoint = quic::bind(&config, engine.clock())?;
+        if config.advertise.is_empty() && !endpoint.address.ip().is_unspecified() {
+            config.advertise = vec![endpoint.address];
+        }
+        metrics::describe();
+        let fixed = match config.fixed.clone() {
+            Some(fixed) => fixed,
+            None => last_good(&config.node, &control),
+        };
+        let shared = Arc::new(Shared {
+            peers: Peers::new((config.node.clone(), config.role), config.limits.peers),
+            served: Served::new(config.limits.waiting_calls),
+            rooms: Arc::default(),
+            control,
+            directory: watch::Sender::new(Arc::new(fixed.directory)),
+            routes: watch::Sender::new(Arc::new(fixed.routes)),
+            ways: watch::Sender::default(),
+            reports: watch::Sender::default(),
+            unreachable: watch::Sender::new(BTreeSet::new()),
+            stop: CancellationToken::new(),
+            endpoint,
+            engine,
+            config,
+        });
+        tell_core(&shared);
+        tracing::info!(
+            node = %shared.config.node,
+            address = %shared.endpoint.address,
+            "listens"
+        );
+        Ok(Node { shared })
+    }
+
+    /// What an edge builds on; usable at once.
+    pub fn handle(&self) -> Handle {
+        Handle::new(self.shared.clone())
+    }
+
+    /// Runs until `shutdown` is cancelled, then says goodbye and closes every connection, within
+    /// [`Limits::shutdown`].
+    pub async fn run(self, shutdown: CancellationToken) {
+        let shared = self.shared;
+        let tasks = TaskTracker::new();
+        let stop = shared.stop.clone();
+        let work = TaskTracker::new();
+        let run = |task| {
+            let stop = stop.clone();
+            work.spawn(async move {
+                let task: std::pin::Pin<Box<dyn Future<Output = ()> + Send>> = task;
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = task => {}
+                }
+            });
+        };
+        let engine = shared.engine.clone();
+        run(Box::pin(async move { engine.keep_time().await }));
+        run(Box::pin(quic::accept(
+            shared.clone(),
+            tasks.clone(),
+            stop.clone(),
+        )));
+        run(Box::pin(quic::keep_neighbours(
+            shared.clone(),
+            tasks.clone(),
+            stop.clone(),
+        )));
+        run(Box::pin(probe::report(shared.clone())));
+        run(Box::pin(control::run(shared.clone())));
+        run(Box::pin(keep_core_told(shared.clone())));
+        run(Box::pin(metrics::keep(shared.clone())));
+
+        shutdown.cancelled().await;
+        tracing::info!(node = %shared.config.node, "shuts down");
+        quic::say_goodbye(&shared);
+        shared.peers.close();
+        shared.engine.end_locals("this node is shutting down");
+        // One moment for the goodbyes and what is in flight.
+        tokio::time::sleep(GOODBYE.min(shared.config.limits.shutdown / 4)).await;
+        stop.cancel();
+        quic::close_all(&shared);
+        let endpoint = &shared.endpoint.quic;
+        endpoint.close(quic::limits::close::DONE.into(), b"shutting down");
+        tasks.close();
+        work.close();
+        let closed = async { tokio::join!(tasks.wait(), work.wait(), endpoint.wait_idle()) };
+        if tokio::time::timeout(shared.config.limits.shutdown, closed)
+            .await
+            .is_err()
+        {
+            tracing::warn!("connections were cut: they did not close in time");
+        }
+    }
+}
+
+/// How long neighbours have to take in a goodbye before the connections close.
+const GOODBYE: Duration = Duration::from_millis(100);
+
+/// The world as it was when this node last ran.
+fn last_good(me: &NodeId, control: &control::Link) -> Fixed {
+    let (directory, table) = control.last_good().load();
+    let directory = directory.map(Directory::from_control).unwrap_or_default();
+    let routes = table
+        .map(|table| control::parse(&table, me, &directory, None))
+        .transpose()
+        .unwrap_or_else(|why| {
+            tracing::warn!(%why, "the kept table is not used");
+            None
+        });
+    Fixed {
+        directory,
+        routes: routes.unwrap_or_default(),
+    }
+}
+
+/// Gives the core what follows from table, directory and connections.
+fn tell_core(shared: &Shared) {
+    let connected: Vec<_> = shared
+        .peers
+        .all()
+        .into_iter()
+        .map(|peer| {
+            let rtt = peer.link.baseline().map_or(0, |base| base.rtt_us);
+            (peer.node.clone(), peer.role, rtt)
+        })
+        .collect();
+    let told = shared.routes.borrow().clone();
+    let directory = shared.directory.borrow().clone();
+    let routes: Arc<Routes> = Arc::new(control::derive(&told, &directory, &connected));
+    let changed = shared.ways.send_if_modified(|held| {
+        let changed = **held != *routes;
+        if changed {
+            *held = routes.clone();
+        }
+        changed
+    });
+    if changed {
+        shared.engine.handle(Input::Routes(routes));
+    }
+}
+
+async fn keep_core_told(shared: Arc<Shared>) {
+    let mut routes = shared.routes.subscribe();
+    let mut directory = shared.directory.subscribe();
+    let mut peers = shared.peers.changes();
+    loop {
+        tell_core(&shared);
+        let changed = tokio::select! {
+            changed = routes.changed() => changed,
+            changed = directory.changed() => changed,
+            changed = peers.changed() => changed,
+        };
+        if changed.is_err() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use longspan_proto::{
+        ids::{BootId, Region, Zone},
+        wire::Role,
+    };
+
+    use super::*;
+
+    /// A relay of this name, somewhere.
+    pub(crate) fn info(name: &str) -> NodeInfo {
+        NodeInfo {
+            id: NodeId::new(name).unwrap(),
+            role: Role::Relay,
+            boot: BootId(1),
+            region: Region::new("r").unwrap(),
+            zone: Zone::new("r").unwrap(),
+            country: String::new(),
+            city: String::new(),
+            lat: 0.0,
+            lon: 0.0,
+            quic: Vec::new(),
+            http_url: String::new(),
+            rtmp_url: String::new(),
+            admin_url: String::new(),
+            version: String::new(),
+            attached: Vec::new(),
+        }
+    }
+}
