@@ -210,6 +210,18 @@ impl Stream {
     }
 }
 
+impl Track {
+    /// A room's ordered messages, in the stream `@room`.
+    pub fn log() -> Track {
+        Track("log".into())
+    }
+
+    /// A room's ephemeral messages, in the stream `@room`.
+    pub fn ephemeral() -> Track {
+        Track("ephemeral".into())
+    }
+}
+
 /// Tells a node's restarts apart: drawn at random when the process starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct BootId(pub u64);

@@ -2,6 +2,7 @@
 //!
 //! * [`forward`]: the pure core: subscriptions, group caches, priorities.
 //! * [`node`]: the handle through which an edge publishes, subscribes and calls.
+//! * [`roomlog`]: a room's home: gives its messages their order.
 //! * [`tls`]: who a node is to others.
 //! * [`quic`]: connections between neighbours; `probe`: what is measured beside them; `calls`:
 //!   streams along a path; `control`: the session with the controllers; `engine`: the core's
@@ -16,5 +17,6 @@ pub mod node;
 mod peers;
 mod probe;
 pub mod quic;
+pub mod roomlog;
 mod shared;
 pub mod tls;

@@ -29,6 +29,17 @@ pub enum Class {
     Ephemeral = 3,
 }
 
+impl Class {
+    /// The class's name, as users write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Class::Log => "log",
+            Class::State => "state",
+            Class::Ephemeral => "ephemeral",
+        }
+    }
+}
+
 /// One message of a room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {

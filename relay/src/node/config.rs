@@ -12,7 +12,7 @@ use longspan_topology::routes::Routes;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Directory;
-use crate::{forward::CacheConfig, tls};
+use crate::{forward::CacheConfig, roomlog, tls};
 
 /// Everything a node needs to know of itself.
 #[derive(Debug, Clone)]
@@ -59,6 +59,8 @@ pub struct Config {
     pub limits: Limits,
     /// How much of each track is kept.
     pub cache: CacheConfig,
+    /// What a relay keeps of the rooms it is home of.
+    pub roomlog: roomlog::Limits,
     /// A world that no controller tells: for tests and benches, and for a backbone run by hand.
     pub fixed: Option<Fixed>,
     /// See [`Hooks`].
@@ -96,6 +98,7 @@ impl Config {
             data_dir: None,
             limits: Limits::default(),
             cache: CacheConfig::default(),
+            roomlog: roomlog::Limits::default(),
             fixed: None,
             hooks: Hooks::default(),
         }

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use longspan_proto::{
+    control::RoomState,
     ids::{Generation, NodeId, RoomName, Stream, TrackId},
     wire::{Role, Start, call::Open, call::Verb},
 };
@@ -142,6 +143,12 @@ impl Handle {
             .directory
             .send_replace(Arc::new(world.directory));
         self.shared.routes.send_replace(Arc::new(world.routes));
+    }
+
+    /// Tells this node of a room it watches, where no controller does (see
+    /// [`super::Config::fixed`]). An older revision than the one held is ignored.
+    pub fn tell_room(&self, room: RoomState) {
+        self.shared.rooms.told(room);
     }
 
     /// The state of things for `/debug`: peers, tracks, table.

@@ -74,6 +74,16 @@ pub(super) fn describe() {
         Unit::Count,
         "The table's number within its election."
     );
+    describe_counter!(
+        "longspan_log_messages_total",
+        Unit::Count,
+        "Messages given their place at this node, a room's home, by class."
+    );
+    describe_counter!(
+        "longspan_log_duplicates_total",
+        Unit::Count,
+        "Messages sent again and answered with their first place."
+    );
     describe_gauge!("longspan_peers", Unit::Count, "Neighbours connected.");
 }
 

@@ -20,7 +20,7 @@ pub(crate) mod room;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use longspan_proto::ids::NodeId;
+use longspan_proto::{ids::NodeId, wire::Role};
 use longspan_topology::routes::Routes;
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -41,7 +41,7 @@ use crate::{
     engine::Engine,
     forward::{self, Forwarder, Input},
     peers::Peers,
-    probe, quic,
+    probe, quic, roomlog,
     shared::Shared,
 };
 
@@ -131,6 +131,15 @@ impl Node {
         run(Box::pin(control::run(shared.clone())));
         run(Box::pin(keep_core_told(shared.clone())));
         run(Box::pin(metrics::keep(shared.clone())));
+        if shared.config.role == Role::Relay {
+            let limits = shared.config.roomlog.clone();
+            let handle = Handle::new(shared.clone());
+            run(Box::pin(roomlog::service::run(
+                handle,
+                limits,
+                stop.clone(),
+            )));
+        }
 
         shutdown.cancelled().await;
         tracing::info!(node = %shared.config.node, "shuts down");

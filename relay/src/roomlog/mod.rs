@@ -1,0 +1,36 @@
+//! The room log at a room's home: gives each message its place.
+//!
+//! * [`Room`]: pure: one room's order, sessions, keyed state and retained messages.
+//! * [`Rooms`]: pure: the rooms of a node, fenced by generation.
+//! * [`service`]: the driver: answers calls and publishes the tracks `log` and `ephemeral`.
+//!
+//! Contract of the pure part: `publish(now, wall, message)` either takes the message whole and
+//! answers with its place, or changes nothing that others see and says why. It reads no clock and
+//! draws nothing at random, so that replicas fed with the same calls are the same.
+
+mod limits;
+mod refusal;
+mod room;
+mod rooms;
+pub mod service;
+mod tracks;
+
+pub use limits::Limits;
+pub use refusal::Refusal;
+pub use room::{Accepted, Room, Snapshot};
+pub use rooms::Rooms;
+
+/// Messages in a group of the track `log`. Fixed (WIRE.md, "Room calls"): it makes a message's
+/// position a matter of arithmetic.
+pub const GROUP: u64 = 256;
+
+use longspan_proto::ids::Position;
+
+/// Where message `seq` (from 1) stands in the track `log`.
+pub fn position(seq: u64) -> Position {
+    let index = seq.saturating_sub(1);
+    Position {
+        group: index / GROUP,
+        frame: index % GROUP,
+    }
+}

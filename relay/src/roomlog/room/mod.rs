@@ -1,0 +1,179 @@
+//! One room's order.
+
+mod history;
+mod sessions;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use longspan_proto::{
+    ids::{Generation, SessionId},
+    time::Time,
+    wire::envelope::{Class, Envelope, MAX_BODY, MAX_KEY, MAX_MEMBER, MAX_TOPIC},
+};
+
+use self::{history::History, sessions::Sessions, state::Keyed};
+use super::{Limits, Refusal};
+
+/// A room: see the [module](super).
+#[derive(Debug)]
+pub struct Room {
+    generation: Generation,
+    limits: Limits,
+    seq: u64,
+    at: u64,
+    keyed: Keyed,
+    sessions: Sessions,
+    history: History,
+}
+
+/// A message was taken, now or before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// Its place in the order; 0 for an ephemeral message.
+    pub seq: u64,
+    /// What is to be published, with `seq`, `at` and `revision` filled in; None: the message was
+    /// sent again.
+    pub new: Option<Envelope>,
+}
+
+/// A room's state at one place in the order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The newest message included.
+    pub seq: u64,
+    /// Its time: ms since the Unix epoch.
+    pub at: u64,
+    /// The newest message of each key, by key.
+    pub keys: Vec<Envelope>,
+    /// The newest ordered messages without a hole, the last one at `seq`.
+    pub history: Vec<Envelope>,
+}
+
+impl Room {
+    /// A fresh room whose first message will be `after` + 1.
+    pub fn new(generation: Generation, limits: Limits, after: u64) -> Room {
+        Room {
+            generation,
+            limits,
+            seq: after,
+            at: 0,
+            keyed: Keyed::default(),
+            sessions: Sessions::default(),
+            history: History::default(),
+        }
+    }
+
+    /// Under which generation it gives places.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// The newest place given.
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// Takes a message, or says why not. `wall` is the wall clock in ms since the Unix epoch;
+    /// should it go back, `at` stays.
+    ///
+    /// In each session numbers are taken in rising order, each at most once. One that was refused
+    /// may be used again or left out; one that never came may not be left out.
+    pub fn publish(
+        &mut self,
+        now: Time,
+        wall: u64,
+        mut message: Envelope,
+    ) -> Result<Accepted, Refusal> {
+        let (session, n) = (message.session, message.n);
+        let digest = sessions::digest(&message);
+        if let Some(seq) = self.sessions.enter(&self.limits, now, session, n, digest)? {
+            return Ok(Accepted { seq, new: None });
+        }
+        self.check(&message)?;
+
+        let at = self.at.max(wall);
+        self.at = at;
+        message.at = at;
+        message.expected = None;
+        message.seq = 0;
+        message.revision = 0;
+        if message.class != Class::Ephemeral {
+            self.seq += 1;
+            message.seq = self.seq;
+            if message.class == Class::State {
+                message.revision = self.seq;
+                self.keyed.put(message.clone());
+            }
+            self.history.push(&self.limits, message.clone());
+        }
+        self.sessions
+            .acked(&self.limits, session, n, message.seq, digest);
+        Ok(Accepted {
+            seq: message.seq,
+            new: Some(message),
+        })
+    }
+
+    fn check(&self, message: &Envelope) -> Result<(), Refusal> {
+        let key = message.key.as_deref();
+        for (what, len, limit) in [
+            ("body", message.body.len(), MAX_BODY),
+            ("topic", message.topic.len(), MAX_TOPIC),
+            ("key", key.unwrap_or_default().len(), MAX_KEY),
+            ("from", message.from.len(), MAX_MEMBER),
+        ] {
+            if len > limit {
+                return Err(Refusal::TooLong { what, len, limit });
+            }
+        }
+        match (message.class, key) {
+            (Class::State, None | Some("")) => {
+                return Err(Refusal::WrongClass("class state needs a key"));
+            }
+            (Class::Log, Some(_)) => return Err(Refusal::WrongClass("class log takes no key")),
+            _ if message.class != Class::State && message.expected.is_some() => {
+                return Err(Refusal::WrongClass(
+                    "an expected revision needs class state",
+                ));
+            }
+            _ => {}
+        }
+        if message.class == Class::State {
+            self.keyed.check(&self.limits, message)?;
+        }
+        Ok(())
+    }
+
+    /// The edge refused the numbers `first..=last` of a session: they will never come. Numbers
+    /// that would leave a hole are ignored.
+    pub fn pass_over(&mut self, now: Time, session: SessionId, first: u64, last: u64) {
+        self.sessions
+            .pass_over(&self.limits, now, session, first, last);
+    }
+
+    /// The highest number held of a session; 0 for one that is not known yet.
+    pub fn held(&mut self, now: Time, session: SessionId) -> Result<u64, Refusal> {
+        self.sessions.held(&self.limits, now, session)
+    }
+
+    /// The state now, and the retained messages up to it.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            seq: self.seq,
+            at: self.at,
+            keys: self.keyed.iter().cloned().collect(),
+            history: self.history.iter().cloned().collect(),
+        }
+    }
+}
+
+/// What a message costs in memory, about: its variable parts and a fixed share.
+fn cost(message: &Envelope) -> usize {
+    const FIXED: usize = 160;
+    FIXED
+        + message.body.len()
+        + message.topic.len()
+        + message.from.len()
+        + message.key.as_deref().unwrap_or_default().len()
+}

@@ -1,0 +1,204 @@
+//! What makes publishing exactly-once: per session the highest number held, and the last acks.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use longspan_proto::{
+    ids::SessionId,
+    time::Time,
+    wire::envelope::{Class, Envelope},
+};
+
+use super::{Limits, Refusal};
+
+#[derive(Debug)]
+struct Session {
+    /// The highest number that was acked or passed over: none up to it is ever taken again.
+    held: u64,
+    /// The highest number that was seen; above `held` only after refusals.
+    seen: u64,
+    /// The last acks, by rising n.
+    acks: VecDeque<Ack>,
+    used: Time,
+}
+
+#[derive(Debug)]
+struct Ack {
+    n: u64,
+    seq: u64,
+    digest: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    by_id: HashMap<SessionId, Session>,
+    /// By last use, so that the oldest is found without a walk.
+    by_use: BTreeSet<(Time, SessionId)>,
+    ended: BTreeMap<SessionId, u64>,
+    ended_order: BTreeMap<u64, SessionId>,
+    ended_count: u64,
+}
+
+impl Sessions {
+    /// A message comes. `Ok(None)`: it is the session's next; `Ok(Some(seq))`: it was taken
+    /// before, at this place.
+    pub fn enter(
+        &mut self,
+        limits: &Limits,
+        now: Time,
+        id: SessionId,
+        n: u64,
+        digest: u64,
+    ) -> Result<Option<u64>, Refusal> {
+        self.expire(limits, now);
+        if n == 0 {
+            return Err(Refusal::WentBack { n, held: 0 });
+        }
+        if !self.by_id.contains_key(&id) {
+            if self.ended.contains_key(&id) {
+                return Err(Refusal::SessionExpired);
+            }
+            if n != 1 {
+                return Err(Refusal::Jumped { n, expected: 1 });
+            }
+            self.begin(limits, now, id)?;
+        }
+        self.touch(now, id);
+        let Some(session) = self.by_id.get_mut(&id) else {
+            return Err(Refusal::SessionExpired);
+        };
+        if n > session.seen + 1 {
+            return Err(Refusal::Jumped {
+                n,
+                expected: session.seen + 1,
+            });
+        }
+        if n > session.held {
+            session.seen = session.seen.max(n);
+            return Ok(None);
+        }
+        match session.acks.binary_search_by_key(&n, |ack| ack.n) {
+            Ok(at) if session.acks[at].digest == digest => Ok(Some(session.acks[at].seq)),
+            Ok(at) => Err(Refusal::Reused {
+                n,
+                seq: session.acks[at].seq,
+            }),
+            Err(_) => Err(Refusal::WentBack {
+                n,
+                held: session.held,
+            }),
+        }
+    }
+
+    /// The message that entered last was taken.
+    pub fn acked(&mut self, limits: &Limits, id: SessionId, n: u64, seq: u64, digest: u64) {
+        if let Some(session) = self.by_id.get_mut(&id) {
+            session.held = n;
+            session.acks.push_back(Ack { n, seq, digest });
+            if session.acks.len() > limits.acks {
+                session.acks.pop_front();
+            }
+        }
+    }
+
+    /// See [`super::Room::pass_over`].
+    pub fn pass_over(&mut self, limits: &Limits, now: Time, id: SessionId, first: u64, last: u64) {
+        self.expire(limits, now);
+        if !self.by_id.contains_key(&id)
+            && (first != 1 || self.ended.contains_key(&id) || self.begin(limits, now, id).is_err())
+        {
+            return;
+        }
+        self.touch(now, id);
+        if let Some(session) = self.by_id.get_mut(&id)
+            && first <= session.seen + 1
+        {
+            session.held = session.held.max(last);
+            session.seen = session.seen.max(last);
+        }
+    }
+
+    /// See [`super::Room::held`].
+    pub fn held(&mut self, limits: &Limits, now: Time, id: SessionId) -> Result<u64, Refusal> {
+        self.expire(limits, now);
+        if self.ended.contains_key(&id) {
+            return Err(Refusal::SessionExpired);
+        }
+        self.touch(now, id);
+        Ok(self.by_id.get(&id).map_or(0, |session| session.held))
+    }
+
+    fn begin(&mut self, limits: &Limits, now: Time, id: SessionId) -> Result<(), Refusal> {
+        if self.by_id.len() >= limits.sessions {
+            return Err(Refusal::Full {
+                what: "sessions",
+                limit: limits.sessions,
+            });
+        }
+        let session = Session {
+            held: 0,
+            seen: 0,
+            acks: VecDeque::new(),
+            used: now,
+        };
+        self.by_id.insert(id, session);
+        self.by_use.insert((now, id));
+        Ok(())
+    }
+
+    fn touch(&mut self, now: Time, id: SessionId) {
+        if let Some(session) = self.by_id.get_mut(&id) {
+            self.by_use.remove(&(session.used, id));
+            session.used = now;
+            self.by_use.insert((now, id));
+        }
+    }
+
+    /// Forgets sessions past their time; their ids stay for a while.
+    fn expire(&mut self, limits: &Limits, now: Time) {
+        while let Some(&(used, id)) = self.by_use.first() {
+            if now.saturating_since(used) <= limits.session_idle {
+                break;
+            }
+            self.by_use.pop_first();
+            self.by_id.remove(&id);
+            self.ended_count += 1;
+            self.ended.insert(id, self.ended_count);
+            self.ended_order.insert(self.ended_count, id);
+            if self.ended.len() > limits.ended_sessions
+                && let Some((_, oldest)) = self.ended_order.pop_first()
+            {
+                self.ended.remove(&oldest);
+            }
+        }
+    }
+}
+
+/// Tells a resend from another message under the same number: FNV-1a, 64 bits, over what the
+/// publisher wrote. Written out because it must be the same in every version of a replica; not
+/// meant against an adversary, who could only fool himself.
+pub(super) fn digest(message: &Envelope) -> u64 {
+    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    let class = [match message.class {
+        Class::Log => 1,
+        Class::State => 2,
+        Class::Ephemeral => 3,
+    }];
+    let key = message.key.as_deref().unwrap_or_default();
+    let expected = message.expected.map_or(u64::MAX, |e| e).to_be_bytes();
+    let parts: [&[u8]; 5] = [
+        &class,
+        message.topic.as_bytes(),
+        key.as_bytes(),
+        &expected,
+        &message.body,
+    ];
+    let mut hash = OFFSET;
+    for part in parts {
+        let length = (part.len() as u64).to_be_bytes();
+        for byte in length.iter().chain(part) {
+            hash = (hash ^ u64::from(*byte)).wrapping_mul(PRIME);
+        }
+    }
+    hash
+}
