@@ -1,5 +1,7 @@
 //! What no single crate can show.
 //!
 //! * `structure`: the arrows between crates and the purity of cores, as ARCHITECTURE.md tells them.
+//! * `sim`: a whole backbone in virtual time.
 
+mod sim;
 mod structure;

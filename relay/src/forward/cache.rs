@@ -12,6 +12,8 @@ use longspan_proto::{
     wire::{Frame, GroupHeader, Priority},
 };
 
+use super::GroupView;
+
 /// What a held frame costs beside its payload: its place in the vector, the shared payload's
 /// bookkeeping, rounded up. So a flood of empty frames is bounded too.
 const FRAME_OVERHEAD: usize = 128;
@@ -81,6 +83,16 @@ impl Group {
 
     pub(super) fn is_empty(&self) -> bool {
         self.frames.is_empty()
+    }
+
+    pub(super) fn view(&self) -> GroupView {
+        GroupView {
+            group: self.number,
+            first: self.first,
+            end: self.end(),
+            open: self.state == State::Open,
+            superseded: self.superseded,
+        }
     }
 }
 

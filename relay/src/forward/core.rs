@@ -22,6 +22,7 @@ use longspan_topology::routes::Routes;
 
 use super::{
     Config, Input, LocalKey, Output, PeerKey, Stats, TrackView,
+    cache::Group,
     peer::Peer,
     receiver::{self, Receiver},
     slab::Slab,
@@ -200,6 +201,7 @@ impl Forwarder {
             bytes: track.cache.bytes(),
             groups: track.cache.len(),
             last: track.cache.last(),
+            held: track.cache.iter().map(Group::view).collect(),
         };
         self.tracks.iter().map(|(_, track)| view(track)).collect()
     }

@@ -37,7 +37,7 @@ mod upstream;
 
 pub use config::{CacheConfig, Config, Limits};
 pub use core::Forwarder;
-pub use stats::{Rejected, Stats, TrackView};
+pub use stats::{GroupView, Rejected, Stats, TrackView};
 
 /// A connected neighbour, numbered by the driver; a number is never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

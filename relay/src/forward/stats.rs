@@ -1,6 +1,9 @@
 //! What the core counts. The driver turns it into metrics.
 
-use longspan_proto::ids::{NodeId, Position, TrackId};
+use longspan_proto::{
+    ids::{NodeId, Position, TrackId},
+    time::Time,
+};
 
 /// Counts of one core: gauges of now and counters since its start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -98,4 +101,21 @@ pub struct TrackView {
     pub groups: usize,
     /// The last position received.
     pub last: Option<Position>,
+    /// What is held, oldest first.
+    pub held: Vec<GroupView>,
+}
+
+/// One group as it is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupView {
+    /// Its number.
+    pub group: u64,
+    /// The first frame held.
+    pub first: u64,
+    /// The first frame not held: all in between are.
+    pub end: u64,
+    /// More may come.
+    pub open: bool,
+    /// When a newer group began.
+    pub superseded: Option<Time>,
 }
