@@ -18,7 +18,7 @@ use super::GroupView;
 /// bookkeeping, rounded up. So a flood of empty frames is bounded too.
 const FRAME_OVERHEAD: usize = 128;
 /// The same for a group.
-const GROUP_OVERHEAD: usize = 512;
+pub(super) const GROUP_OVERHEAD: usize = 512;
 
 /// A frame and when it came.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use longspan_proto::{
 
 use super::{
     Forwarder, Output, PeerKey, StreamKey,
-    cache::{Appended, Cache, Group, Opened, State},
+    cache::{Appended, Cache, GROUP_OVERHEAD, Group, Opened, State},
     core::FINISH_QUIET,
     peer::Incoming,
     track::{self, Purpose, Track, earlier},
@@ -358,6 +358,12 @@ impl Forwarder {
         key: track::Key,
         header: &GroupHeader,
     ) -> Opened {
+        let known = |t: &Track| t.cache.get(header.group).is_some();
+        if !self.tracks.get(key).is_some_and(known)
+            && !self.make_room(now, key, header.group, GROUP_OVERHEAD)
+        {
+            return Opened::Past;
+        }
         let Some(track) = self.tracks.get_mut(key) else {
             return Opened::Past;
         };
@@ -431,7 +437,7 @@ impl Forwarder {
         while let Some(track) = self.tracks.get(key)
             && track.cache.bytes() + cost > limit
         {
-            if track.cache.oldest().is_none_or(|g| g.number == number) {
+            if track.cache.oldest().is_none_or(|g| g.number >= number) {
                 return false;
             }
             self.evict(now, key);

@@ -59,6 +59,8 @@ pub(super) struct Search {
     pub(super) rounds: u32,
     /// When the next round begins.
     pub(super) next: Option<Time>,
+    /// The origin has no such track: the other ways of this round are not tried.
+    pub(super) hopeless: bool,
     /// Why the last way failed.
     pub(super) reason: Option<EndReason>,
 }

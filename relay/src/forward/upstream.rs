@@ -93,11 +93,12 @@ impl Forwarder {
         } else {
             Vec::new()
         };
+        let hopeless = track.search.hopeless;
         let way = self.ways(track, true).into_iter().find(|way| {
             let tried = way
                 .first()
                 .is_none_or(|next| track.search.tried.contains(next));
-            !tried && !way.iter().any(|node| crossed.contains(node))
+            !hopeless && !tried && !way.iter().any(|node| crossed.contains(node))
         });
         let Some(way) = way else {
             return self.round_failed(now, key);
@@ -179,6 +180,7 @@ impl Forwarder {
         let pause = pause.min(self.config.retry_max);
         let since = track.search.since.unwrap_or(now);
         track.search.tried.clear();
+        track.search.hopeless = false;
         track.search.rounds += 1;
         let over = now.saturating_since(since) >= self.config.retry_for;
         let message = format!("{}: no way to {} left", track.id, track.origin);
@@ -270,6 +272,9 @@ impl Forwarder {
     ) {
         if let Some(track) = self.tracks.get_mut(key) {
             track.search = Default::default();
+            if let Some(leg) = &mut track.active {
+                leg.deadline = None;
+            }
         }
         self.set_chain(key, chain);
         if let Some(first) = first {
@@ -358,6 +363,9 @@ impl Forwarder {
             reason => {
                 if let Some(track) = self.tracks.get_mut(key) {
                     track.search.reason = Some(reason);
+                    // The origin itself says so: asking along every other way would only be a
+                    // storm. This node's own consumers ask again after the pause.
+                    track.search.hopeless |= active && reason == EndReason::NotFound;
                 }
                 self.leg_refused(now, key, peer, end.id);
             }

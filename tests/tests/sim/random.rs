@@ -236,7 +236,13 @@ fn repair(world: &mut World) {
 /// Each viewer that is still there gets what is published now.
 fn fed(world: &mut World) {
     let before: Vec<u64> = world.viewers.iter().map(|v| v.seen.frames).collect();
+    let calm = |world: &World| -> Vec<_> {
+        let stats = world.nodes.iter().filter_map(|n| Some(n.core.as_ref()?.stats()));
+        stats.map(|s| (s.upstream_lost, s.moves_done, s.moves_failed)).collect()
+    };
+    let settled = calm(world);
     world.run(Duration::from_secs(3));
+    assert_eq!(calm(world), settled, "still looking for better, by node");
     for (viewer, before) in world.viewers.iter().zip(before) {
         if viewer.gone {
             continue;
