@@ -21,7 +21,7 @@ use longspan_proto::{
 use longspan_topology::routes::Routes;
 
 use super::{
-    Config, Input, LocalKey, Output, PeerKey, Stats, TrackView,
+    Config, Input, LocalKey, Output, PeerKey, Stats, StreamKey, TrackView,
     cache::Group,
     peer::Peer,
     receiver::{self, Receiver},
@@ -51,6 +51,8 @@ pub struct Forwarder {
     pub(super) move_queue: VecDeque<track::Key>,
     /// Moves under way.
     pub(super) moves: usize,
+    /// Streams to be reset once what was sent on them has had its time to arrive.
+    pub(super) late_resets: VecDeque<(Time, PeerKey, StreamKey)>,
     timers: BTreeSet<(Time, track::Key)>,
     /// Tracks whose timer may have changed since the input began.
     touched: Vec<track::Key>,
@@ -81,6 +83,7 @@ impl Forwarder {
             evictable: BTreeSet::new(),
             move_queue: VecDeque::new(),
             moves: 0,
+            late_resets: VecDeque::new(),
             timers: BTreeSet::new(),
             touched: Vec::new(),
             outputs: VecDeque::new(),
@@ -156,12 +159,15 @@ impl Forwarder {
     pub fn poll_timeout(&self) -> Option<Time> {
         let track = self.timers.first().map(|(at, _)| *at);
         let oldest = self.evictable.first().map(|(at, ..)| *at);
-        earlier(track, oldest.map(|at| at + self.config.cache.max_age))
+        let reset = self.late_resets.front().map(|(at, ..)| *at);
+        let evict = oldest.map(|at| at + self.config.cache.max_age);
+        earlier(earlier(track, evict), reset)
     }
 
     /// Does what is due. Harmless when called early.
     pub fn handle_timeout(&mut self, now: Time) {
         self.evict_old(now);
+        self.reset_late(now);
         while let Some((at, key)) = self.timers.first().copied()
             && at <= now
         {

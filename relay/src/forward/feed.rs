@@ -141,6 +141,7 @@ impl Forwarder {
         }
         let held = self.tracks.get(key).and_then(|t| t.cache.get(group));
         if held.is_some_and(|g| g.dropped_at.is_some_and(|at| g.end() >= at)) {
+            self.stop(peer, stream);
             self.close_group(now, key, group, State::Broken);
         }
     }
@@ -224,7 +225,21 @@ impl Forwarder {
         group.dropped_at = Some(dropped.from_frame);
         // What was sent of it before may still be on its way, if it has a stream.
         if group.end() >= dropped.from_frame || !fed {
+            self.stop_group(peer, dropped.id, key, number);
             self.close_group(now, key, number, State::Broken);
+        }
+    }
+
+    /// Nothing more is wanted of a group on a leg.
+    fn stop_group(&mut self, peer: PeerKey, sub: u64, key: track::Key, number: u64) {
+        let Some(entry) = self.peers.get(&peer) else {
+            return;
+        };
+        let leg = self.tracks.get_mut(key).and_then(|t| t.leg_mut(peer, sub));
+        let streams = leg.map_or(&[][..], |leg| &leg.streams);
+        let of_group = |s: &&StreamKey| entry.incoming.get(s).is_some_and(|i| i.group == number);
+        if let Some(stream) = streams.iter().find(of_group).copied() {
+            self.stop(peer, stream);
         }
     }
 
@@ -254,6 +269,13 @@ impl Forwarder {
             leg.streams.iter().filter_map(incoming).map(|i| i.group)
         })
         .collect()
+    }
+
+    /// A new upstream has as long as any to go on with the open groups.
+    pub(super) fn forgive_unfed(&mut self, key: track::Key) {
+        if let Some(track) = self.tracks.get_mut(key) {
+            track.cache.iter_mut().for_each(|group| group.unfed = None);
+        }
     }
 
     /// Notes which open groups have lost their stream; they are given up a while later, unless

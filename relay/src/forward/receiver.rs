@@ -240,6 +240,9 @@ impl Receiver {
         match self.progress(begin, group) {
             None => false,
             Some((_, false)) if !may_open => false,
+            // A resumed group is opened though nothing of it is new: so that the receiver knows
+            // that it goes on.
+            Some((_, false)) if group.number == begin.group && begin.frame > 0 => true,
             Some((next, _)) => next < group.end() || group.state != State::Open,
         }
     }
@@ -272,9 +275,10 @@ impl Receiver {
     /// The class of what it gets next from the group; ends of groups go with the best, as they
     /// free what is held.
     fn class(&self, begin: Position, group: &Group) -> Priority {
-        self.progress(begin, group)
-            .and_then(|(next, _)| group.frame(next))
-            .map_or(Priority::Realtime, |held| held.frame.priority)
+        let next = self
+            .progress(begin, group)
+            .and_then(|(next, _)| group.frame(next));
+        next.map_or(Priority::Realtime, |held| held.frame.priority)
     }
 
     /// The class of what it gets next, if there is anything.

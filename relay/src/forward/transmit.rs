@@ -1,6 +1,8 @@
 //! From the caches to peers, whenever their connections have room, and to consumers inside this
 //! node, at once.
 
+use std::time::Duration;
+
 use longspan_proto::{
     time::Time,
     wire::{GroupDropped, Message, Priority},
@@ -11,6 +13,10 @@ use super::{
     receiver::{self, Dropped, Step, To},
     track,
 };
+
+/// A reset discards what is in flight: a group that broke off upstream is reset only after this,
+/// when what was sent of it has arrived or never will. The announcement goes at once.
+const RESET_AFTER: Duration = Duration::from_secs(2);
 
 impl Forwarder {
     /// What goes on this peer's connection next; `None` until the next [`Output::Ready`].
@@ -66,8 +72,14 @@ impl Forwarder {
                     });
                 }
                 Some(Step::Finish { stream, .. }) => return Some(Transmit::Finish { stream }),
-                Some(Step::Drop(dropped)) => {
+                Some(Step::Drop(mut dropped)) => {
                     self.count(&dropped);
+                    // What was sent of a group that broke off is worth as much as before.
+                    if !dropped.stale
+                        && let Some(stream) = dropped.stream.take()
+                    {
+                        self.late_resets.push_back((now + RESET_AFTER, key, stream));
+                    }
                     self.announce(receiver, dropped);
                 }
                 None => self.tell_end(now, receiver),
@@ -106,6 +118,16 @@ impl Forwarder {
                 self.say(Output::Local { local, event });
             }
             None => {}
+        }
+    }
+
+    /// Resets what is due.
+    pub(super) fn reset_late(&mut self, now: Time) {
+        while let Some((at, peer, stream)) = self.late_resets.front().copied()
+            && at <= now
+        {
+            self.late_resets.pop_front();
+            self.reset(peer, stream);
         }
     }
 

@@ -280,6 +280,7 @@ impl Forwarder {
         if let Some(first) = first {
             self.break_before(now, key, first);
         }
+        self.forgive_unfed(key);
         self.watch_unfed(now, key);
         self.confirm_waiting(now, key);
         self.notify_all(now, key);

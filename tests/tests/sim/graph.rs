@@ -58,7 +58,11 @@ impl Graph {
 
     fn delay(&self, from: usize, to: usize, weight: &dyn Fn(usize) -> u64) -> Option<u64> {
         let ends = |l: &Link| (l.a, l.b) == (from, to) || (l.b, l.a) == (from, to);
-        let (at, link) = self.links.iter().enumerate().find(|(_, l)| l.up && ends(l))?;
+        let (at, link) = self
+            .links
+            .iter()
+            .enumerate()
+            .find(|(_, l)| l.up && ends(l))?;
         let direction = usize::from(link.a != from);
         Some(link.delay_us[direction] * weight(at) / 100)
     }

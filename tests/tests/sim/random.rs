@@ -93,10 +93,15 @@ fn operate(world: &mut World, op: &Op) {
     let slots: Vec<usize> = (0..world.slots.len()).collect();
     let links = |up: bool, world: &World| -> Vec<usize> {
         let links = world.graph.links.iter().enumerate();
-        links.filter(|(_, l)| l.up == up).map(|(at, _)| at).collect()
+        links
+            .filter(|(_, l)| l.up == up)
+            .map(|(at, _)| at)
+            .collect()
     };
     let nodes = |alive: bool, world: &World| -> Vec<usize> {
-        (0..world.nodes.len()).filter(|n| world.alive(*n) == alive).collect()
+        (0..world.nodes.len())
+            .filter(|n| world.alive(*n) == alive)
+            .collect()
     };
     match op {
         Op::Publish => {
@@ -108,7 +113,11 @@ fn operate(world: &mut World, op: &Op) {
             world.unpublish(slot);
         }
         Op::View => {
-            let live: Vec<_> = slots.iter().copied().filter(|s| world.slots[*s].live).collect();
+            let live: Vec<_> = slots
+                .iter()
+                .copied()
+                .filter(|s| world.slots[*s].live)
+                .collect();
             let node = world.dice.pick(&edges).unwrap_or(0);
             if let Some(slot) = world.dice.pick(&live)
                 && world.alive(node)
@@ -206,7 +215,10 @@ fn run(seed: u64) {
         let left = world.viewers.iter().filter(|v| !v.gone).count();
         let frames: u64 = world.viewers.iter().map(|v| v.seen.frames).sum();
         let returns: u64 = world.viewers.iter().map(|v| v.returns).sum();
-        eprintln!("{} viewers, {left} left, {frames} frames, {returns} returns", world.viewers.len());
+        eprintln!(
+            "{} viewers, {left} left, {frames} frames, {returns} returns",
+            world.viewers.len()
+        );
         for node in &world.nodes {
             eprintln!("{:?}", node.core.as_ref().map(|core| core.stats()));
         }
@@ -237,8 +249,13 @@ fn repair(world: &mut World) {
 fn fed(world: &mut World) {
     let before: Vec<u64> = world.viewers.iter().map(|v| v.seen.frames).collect();
     let calm = |world: &World| -> Vec<_> {
-        let stats = world.nodes.iter().filter_map(|n| Some(n.core.as_ref()?.stats()));
-        stats.map(|s| (s.upstream_lost, s.moves_done, s.moves_failed)).collect()
+        let stats = world
+            .nodes
+            .iter()
+            .filter_map(|n| Some(n.core.as_ref()?.stats()));
+        stats
+            .map(|s| (s.upstream_lost, s.moves_done, s.moves_failed))
+            .collect()
     };
     let settled = calm(world);
     world.run(Duration::from_secs(3));
@@ -253,7 +270,11 @@ fn fed(world: &mut World) {
             assert!(frames == 1 || viewer.returns > 0, "no catalog: {who}");
         } else if world.rate > 1_000_000 {
             // 15 were published; the first or last may be on their way.
-            assert!(frames - before >= 12, "starves ({}): {who}", frames - before);
+            assert!(
+                frames - before >= 12,
+                "starves ({}): {who}",
+                frames - before
+            );
         } else {
             assert!(frames > before, "starves: {who}");
         }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use longspan_proto::{
-    ids::{Generation, NodeId, RoomName, Room, Stream, Tenant, Track, TrackId},
+    ids::{Generation, NodeId, Room, RoomName, Stream, Tenant, Track, TrackId},
     time::Time,
     wire::{EndReason, Flags, Frame, GroupHeader, Message, Priority, Role, Start},
 };
@@ -500,10 +500,17 @@ impl World {
     }
 
     fn drain(&mut self, node: usize) {
-        while let Some(output) = self.nodes[node].core.as_mut().and_then(Forwarder::poll_output) {
+        while let Some(output) = self.nodes[node]
+            .core
+            .as_mut()
+            .and_then(Forwarder::poll_output)
+        {
             match output {
                 Output::Control { peer, message } => {
-                    self.log(format_args!("{} → {peer:?} {message:?}", self.graph.names[node]));
+                    self.log(format_args!(
+                        "{} → {peer:?} {message:?}",
+                        self.graph.names[node]
+                    ));
                     check::said(self, node, peer, &message);
                     self.send(node, peer, Lane::Control, SMALL, Item::Control(message));
                 }
@@ -658,7 +665,10 @@ impl World {
         }
         let track = self.track(slot);
         if index == 0 {
-            self.truth.entry(track.clone()).or_default().insert(group, 0);
+            self.truth
+                .entry(track.clone())
+                .or_default()
+                .insert(group, 0);
             let input = Input::PublishGroup {
                 track: track.clone(),
                 group,
@@ -682,7 +692,12 @@ impl World {
             priority,
             payload: payload(&track, group, index, self.frame_size),
         };
-        *self.truth.entry(track.clone()).or_default().entry(group).or_default() += 1;
+        *self
+            .truth
+            .entry(track.clone())
+            .or_default()
+            .entry(group)
+            .or_default() += 1;
         self.input(edge, Input::PublishFrame { track, frame });
         self.slots[slot].next = match index + 1 < FRAMES && !catalog {
             true => (group, index + 1),
@@ -758,7 +773,10 @@ impl World {
             true => self.viewers[viewer].seen.resume(),
             false => Start::Latest,
         };
-        assert_ne!(self.viewers[viewer].seen.ended, Some(EndReason::TooManyHops));
+        assert_ne!(
+            self.viewers[viewer].seen.ended,
+            Some(EndReason::TooManyHops)
+        );
         self.viewers[viewer].returns += 1;
         self.subscribe(viewer, start);
     }
