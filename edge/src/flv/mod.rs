@@ -18,7 +18,7 @@ pub use mux::{Muxer, config_bodies, metadata};
 pub use read::{MAX_TAG, ReadError, Reader, Tag};
 
 /// Tag types (§E.4.1).
-mod tag_type {
+pub(crate) mod tag_type {
     pub const AUDIO: u8 = 8;
     pub const VIDEO: u8 = 9;
     pub const SCRIPT: u8 = 18;

@@ -1,0 +1,8 @@
+//! One edge with a controller of the test's own, real sockets and real clients (ffmpeg). What
+//! several nodes do together is tested in the workspace's `tests`.
+
+mod backbone;
+mod bad_input;
+mod client;
+mod publishers;
+mod viewers;
