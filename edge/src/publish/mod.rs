@@ -222,10 +222,13 @@ impl Publication {
     /// Gives the stream back.
     pub async fn release(mut self) {
         self.released = true;
-        let (room, stream) = (self.room.name().clone(), self.stream.clone());
-        let released = self.node.release(room, stream, self.origin.generation);
-        if timeout(RELEASE_WAIT, released).await.is_err() {
-            tracing::warn!(stream = %self.stream, "no controller took the stream back in time");
+        let (room, generation) = (self.room.name(), self.origin.generation);
+        let released = self.node.release(room, &self.stream, generation);
+        // If it was not taken back, the claim ends with this node's lease.
+        match timeout(RELEASE_WAIT, released).await {
+            Ok(Ok(())) => {}
+            Ok(Err(why)) => tracing::warn!(stream = %self.stream, %why, "not given back"),
+            Err(_) => tracing::warn!(stream = %self.stream, "not given back in time"),
         }
     }
 
@@ -267,7 +270,7 @@ impl Drop for Publication {
         let generation = self.origin.generation;
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                let released = node.release(room, stream, generation);
+                let released = node.release(&room, &stream, generation);
                 let _ = timeout(RELEASE_WAIT, released).await;
             });
         }

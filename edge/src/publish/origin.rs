@@ -43,7 +43,7 @@ impl Origin {
             return Err(Refused::Reserved(stream.to_string()));
         }
         let place = publications.reserve()?;
-        let asked = node.claim(room.clone(), stream.clone(), identity);
+        let asked = node.claim(room, stream, identity);
         let claim = match timeout(CLAIM_WAIT, asked).await {
             Ok(Ok(claim)) => claim,
             Ok(Err(ClaimError::Held { message })) => return Err(Refused::Held(message)),
