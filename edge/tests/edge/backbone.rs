@@ -28,6 +28,9 @@ use tonic::{Request, Response, Status, Streaming};
 /// Long enough for anything these tests wait for, on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Between two looks at whether something is so.
+pub const POLL: Duration = Duration::from_millis(10);
+
 /// Generations and rooms, and nothing else a controller does.
 #[derive(Clone, Default)]
 pub struct Controller(Arc<Mutex<State>>);
@@ -226,21 +229,32 @@ impl Drop for Backbone {
 pub async fn eventually(what: &str, mut is: impl FnMut() -> bool) {
     let waiting = async {
         while !is() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(POLL).await;
         }
     };
     let waited = tokio::time::timeout(PATIENCE, waiting).await;
     assert!(waited.is_ok(), "waited too long for {what}");
 }
 
+/// In a runtime of its own: when that stops, so do its connections.
 async fn serve_controller(stop: CancellationToken) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let server = tonic::transport::Server::builder()
-        .add_service(NodesServer::new(Controller::default()))
-        .serve_with_incoming(TcpListenerStream::new(listener));
-    tokio::spawn(async move { stop.run_until_cancelled(server).await });
-    url
+    let (tell, told) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async move {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            tell.send(listener.local_addr().unwrap()).unwrap();
+            let server = tonic::transport::Server::builder()
+                .add_service(NodesServer::new(Controller::default()))
+                .serve_with_incoming(TcpListenerStream::new(listener));
+            stop.run_until_cancelled(server).await
+        });
+        runtime.shutdown_background();
+    });
+    format!("http://{}", told.await.unwrap())
 }
 
 pub fn node_config() -> node::Config {

@@ -12,7 +12,7 @@ use tokio::{
 
 use super::{
     backbone::{Backbone, PATIENCE, node_config},
-    client::{get, last_words, packets, publish, request, token},
+    client::{get, get_once_there, last_words, packets, publish, request, token},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -148,7 +148,7 @@ async fn rtmp_garbage_closes() {
     let said = last_words(publish(&backbone.rtmp("@room/teacher"))).await;
     assert!(said.contains("holds '@'"), "{said}");
     let _publisher = publish(&backbone.rtmp("math/teacher"));
-    while get(&backbone, "/hls/math/teacher/index.m3u8").await.status != 200 {}
+    get_once_there(&backbone, "/hls/math/teacher/index.m3u8").await;
     assert_eq!(packets(&backbone.rtmp("math/teacher"), 10).await.len(), 10);
     let (content, _, said) =
         super::client::run(&["-i", &backbone.rtmp("math/nobody"), "-f", "null", "-"]).await;

@@ -11,7 +11,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::backbone::{Backbone, PATIENCE};
+use super::backbone::{Backbone, PATIENCE, POLL};
 
 pub const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -152,14 +152,20 @@ pub async fn get(edge: &Backbone, path: &str) -> Answer {
 
 /// Asks until the answer is good.
 pub async fn get_once_there(edge: &Backbone, path: &str) -> Answer {
+    get_until(edge, path, |answer| answer.status == 200).await
+}
+
+/// Asks until the answer is as wanted.
+pub async fn get_until(edge: &Backbone, path: &str, wanted: impl Fn(&Answer) -> bool) -> Answer {
     let asking = async {
         loop {
             let answer = get(edge, path).await;
-            if answer.status == 200 {
+            if wanted(&answer) {
                 return answer;
             }
+            tokio::time::sleep(POLL).await;
         }
     };
     let answer = timeout(PATIENCE, asking).await;
-    answer.unwrap_or_else(|_| panic!("{path} is not there in time"))
+    answer.unwrap_or_else(|_| panic!("{path} is not as wanted in time"))
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{
     backbone::Backbone,
-    client::{get, get_once_there, last_words, packets, publish, run, token},
+    client::{Answer, get, get_once_there, get_until, last_words, packets, publish, run, token},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -16,11 +16,8 @@ async fn the_same_identity_takes_over_and_viewers_stay() {
     let url = backbone.http("/live/math/teacher.flv");
     // More than the first publisher will have sent before it is taken over.
     let viewer = tokio::spawn(async move { packets(&url, 150).await });
-    let viewers = || async {
-        let room = get(&backbone, "/rooms/math").await.json();
-        room["streams"][0]["viewers"] == 1
-    };
-    while !viewers().await {}
+    let watched = |room: &Answer| room.json()["streams"][0]["viewers"] == 1;
+    get_until(&backbone, "/rooms/math", watched).await;
     let _second = publish(&backbone.rtmp("math/teacher"));
     let said = last_words(first).await;
     assert!(said.contains("published anew"), "{said}");
@@ -59,7 +56,10 @@ async fn a_stream_that_ends_is_given_back() {
     let mut publisher = publish(&backbone.rtmp("math/teacher"));
     get_once_there(&backbone, "/hls/math/teacher/index.m3u8").await;
     publisher.kill().await.unwrap();
-    while get(&backbone, "/live/math/teacher.flv").await.status != 404 {}
+    get_until(&backbone, "/live/math/teacher.flv", |answer| {
+        answer.status == 404
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,14 +2,22 @@
 
 use std::time::Duration;
 
-use longspan_edge::{Limits, sample};
-use longspan_proto::ids::{Room, RoomName, Stream, Tenant};
-use tokio::{io::AsyncReadExt, time::timeout};
+use bytes::Bytes;
+use longspan_edge::{
+    Handle, Limits,
+    media::{Catalog, Kind, Sample, TrackInfo, VideoTrack},
+    sample,
+};
+use longspan_proto::{
+    ids::{Room, RoomName, Stream, Tenant, Track, TrackId},
+    wire::Frame,
+};
+use tokio::io::AsyncReadExt;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    backbone::{Backbone, PATIENCE, eventually},
-    client::{LESSON, ask, get, get_once_there, packets, publish},
+    backbone::Backbone,
+    client::{Answer, LESSON, ask, get, get_once_there, get_until, packets, publish},
 };
 
 /// Whether `part` is found in `whole`, as it is repeated without end.
@@ -21,15 +29,19 @@ fn is_run_of(part: &[String], whole: &[String]) -> bool {
     })
 }
 
-/// The sample lesson, played by the edge itself.
-async fn with_lesson(limits: Limits) -> Backbone {
-    let backbone = Backbone::with(true, limits).await;
+fn teacher() -> (RoomName, Stream) {
     let room = RoomName {
         tenant: Tenant::default_tenant(),
         room: Room::new("math").unwrap(),
     };
+    (room, Stream::new("teacher").unwrap())
+}
+
+/// The sample lesson, played by the edge itself.
+async fn with_lesson(limits: Limits) -> Backbone {
+    let backbone = Backbone::with(true, limits).await;
     let lesson = std::fs::read(LESSON).unwrap().into();
-    let stream = Stream::new("teacher").unwrap();
+    let (room, stream) = teacher();
     let stop = CancellationToken::new();
     tokio::spawn(sample::run(
         backbone.edge.clone(),
@@ -38,14 +50,8 @@ async fn with_lesson(limits: Limits) -> Backbone {
         lesson,
         stop,
     ));
-    let room = get_once_there(&backbone, "/rooms/math");
-    let waiting = async {
-        let mut room = room.await;
-        while room.json()["streams"][0]["tracks"][0].is_null() {
-            room = get(&backbone, "/rooms/math").await;
-        }
-    };
-    timeout(PATIENCE, waiting).await.expect("the lesson is on");
+    let is_on = |room: &Answer| room.json()["streams"][0]["tracks"][1]["codec"] == "mp4a.40.2";
+    get_until(&backbone, "/rooms/math", is_on).await;
     backbone
 }
 
@@ -110,39 +116,77 @@ async fn who_does_not_read_is_closed_and_the_others_notice_nothing() {
         stall: Duration::from_secs(1),
         ..Limits::default()
     };
-    let backbone = with_lesson(limits).await;
-    let stalled = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
-    let stalled = stalled.unwrap();
-    // So that the kernel takes little of what the viewer does not.
-    stalled.set_recv_buffer_size(4_096).unwrap();
-    stalled.connect(&backbone.addresses.http.into()).unwrap();
-    let request = b"GET /live/math/teacher.flv HTTP/1.1\r\nHost: edge\r\n\r\n";
-    stalled.send(request).unwrap();
-    let watching = || {
-        let room = RoomName {
-            tenant: Tenant::default_tenant(),
-            room: Room::new("math").unwrap(),
-        };
-        let stream = Stream::new("teacher").unwrap();
-        let watched = backbone.edge.live().watched(&room, &stream);
-        watched.map_or(0, |watched| watched.viewers)
+    let backbone = Backbone::with(true, limits).await;
+    let _flood = tokio::spawn(flood(backbone.edge.clone(), teacher()));
+    get_once_there(&backbone, "/hls/math/teacher/index.m3u8").await;
+    let path = "/live/math/teacher.flv";
+    let _stalled = ask(&backbone, "GET", path, "").await;
+    let mut other = ask(&backbone, "GET", path, "").await;
+    let watching =
+        |count| move |room: &Answer| room.json()["streams"][0]["viewers"].as_u64() == Some(count);
+    get_until(&backbone, "/rooms/math", watching(2)).await;
+    let reading = async {
+        let mut buffer = vec![0; 1 << 20];
+        while other.read(&mut buffer).await.unwrap() > 0 {}
+        panic!("the viewer who reads was closed");
     };
-    eventually("the viewer", || watching() == 1).await;
-    let others = tokio::spawn(async move {
-        let published = packets(LESSON, 10_000).await;
-        let url = backbone.http("/live/math/teacher.flv");
-        assert!(is_run_of(&packets(&url, 100).await, &published));
-        backbone
+    tokio::select! {
+        () = reading => {}
+        _ = get_until(&backbone, "/rooms/math", watching(1)) => {}
+    }
+}
+
+/// Publishes more than a socket's buffers hold: 10 MB a second, all key frames.
+async fn flood(edge: Handle, (room, stream): (RoomName, Stream)) {
+    let config = Bytes::from_static(&[
+        1, 0x42, 0xc0, 0x0a, 0xff, 0xe1, 0, 9, 0x67, 0x42, 0xc0, 0x0a, 0xd9, 0x08, 0x8c, 0x8d,
+        0x40, 1, 0, 4, 0x68, 0xce, 0x3c, 0x80,
+    ]);
+    let node = edge.node();
+    let claim = node.claim(&room, &stream, "").await.unwrap();
+    let track = |name: &str| {
+        node.publish(TrackId {
+            room: room.clone(),
+            stream: stream.clone(),
+            track: Track::new(name).unwrap(),
+            generation: claim.generation,
+        })
+    };
+    let described = Catalog {
+        tracks: vec![TrackInfo::Video(VideoTrack {
+            name: Kind::Video.track(),
+            codec: "avc1.42c00a".to_owned(),
+            config: config.clone(),
+            width: 64,
+            height: 64,
+            framerate: None,
+            bitrate: None,
+            b_frames: false,
+        })],
+        ..Catalog::default()
+    };
+    let (catalog, video) = (track("catalog"), track("video"));
+    let mut sample = Sample {
+        kind: Kind::Video,
+        timestamp: 0,
+        composition: 0,
+        key: true,
+        discardable: false,
+        config: None,
+        data: described.encode().unwrap(),
+    };
+    catalog.group(0, 0, 0);
+    catalog.frame(Frame {
+        payload: described.encode().unwrap(),
+        ..sample.to_frame().unwrap()
     });
-    let backbone = others.await.unwrap();
-    let room = RoomName {
-        tenant: Tenant::default_tenant(),
-        room: Room::new("math").unwrap(),
-    };
-    let stream = Stream::new("teacher").unwrap();
-    let gone = || {
-        let watched = backbone.edge.live().watched(&room, &stream);
-        watched.is_none_or(|watched| watched.viewers == 0)
-    };
-    eventually("the stalled viewer's end", gone).await;
+    sample.config = Some(config);
+    sample.data = vec![0; 200_000].into();
+    let mut ticks = tokio::time::interval(Duration::from_millis(20));
+    for group in 0.. {
+        ticks.tick().await;
+        sample.timestamp = group * 20_000;
+        video.group(group, sample.timestamp, 0);
+        video.frame(sample.to_frame().unwrap());
+    }
 }
