@@ -10,7 +10,11 @@
 //! A token is looked at when somebody enters (for HLS: at each request); that it expires later does
 //! not end what runs. Pure: the time is an argument.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{PoisonError, RwLock, RwLockReadGuard},
+};
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, dangerous};
 use longspan_proto::ids::{Room, RoomName, Tenant};
@@ -117,14 +121,21 @@ impl Denied {
 
 /// Decides who enters.
 pub struct Auth {
+    terms: RwLock<Terms>,
+    validation: Validation,
+}
+
+/// What a reload may change.
+struct Terms {
     open: bool,
     keys: Vec<(String, DecodingKey)>,
-    validation: Validation,
 }
 
 impl fmt::Debug for Auth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Auth").field("open", &self.open).finish()
+        f.debug_struct("Auth")
+            .field("open", &self.terms().open)
+            .finish()
     }
 }
 
@@ -152,29 +163,26 @@ struct Grants {
 impl Auth {
     /// Takes the keys.
     pub fn new(config: &Config) -> Result<Auth, ConfigError> {
-        if !config.open && config.jwt_keys.is_empty() {
-            return Err(ConfigError::NobodyEnters);
-        }
-        let mut keys = Vec::with_capacity(config.jwt_keys.len());
-        for (id, secret) in &config.jwt_keys {
-            if secret.len() < MIN_SECRET {
-                return Err(ConfigError::ShortSecret {
-                    id: id.clone(),
-                    len: secret.len(),
-                });
-            }
-            keys.push((id.clone(), DecodingKey::from_secret(secret.as_bytes())));
-        }
         let mut validation = Validation::new(Algorithm::HS256);
         // Times are checked here, against an argument; a token says what it is for by its room.
         validation.required_spec_claims.clear();
         validation.validate_exp = false;
         validation.validate_aud = false;
         Ok(Auth {
-            open: config.open,
-            keys,
+            terms: RwLock::new(Terms::new(config)?),
             validation,
         })
+    }
+
+    /// Takes other keys for whoever comes from now on; keeps the old ones where it refuses.
+    pub fn change(&self, config: &Config) -> Result<(), ConfigError> {
+        let terms = Terms::new(config)?;
+        *self.terms.write().unwrap_or_else(PoisonError::into_inner) = terms;
+        Ok(())
+    }
+
+    fn terms(&self) -> RwLockReadGuard<'_, Terms> {
+        self.terms.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Decides whether the bearer of `token` may do `verb` in `room`; `now` in seconds since the
@@ -187,7 +195,7 @@ impl Auth {
         now: u64,
     ) -> Result<Access, Denied> {
         let Some(token) = token.filter(|token| !token.is_empty()) else {
-            return if self.open {
+            return if self.terms().open {
                 Ok(anonymous(room))
             } else {
                 Err(Denied::Missing)
@@ -259,7 +267,8 @@ impl Auth {
                     .iss
             }
         };
-        let mut candidates = self
+        let terms = self.terms();
+        let mut candidates = terms
             .keys
             .iter()
             .filter(|(known, _)| id.as_ref().is_none_or(|id| id == known))
@@ -271,6 +280,28 @@ impl Auth {
             .find_map(|(_, key)| jsonwebtoken::decode::<Claims>(token, key, &self.validation).ok())
             .map(|data| data.claims)
             .ok_or_else(|| invalid("its signature is wrong"))
+    }
+}
+
+impl Terms {
+    fn new(config: &Config) -> Result<Terms, ConfigError> {
+        if !config.open && config.jwt_keys.is_empty() {
+            return Err(ConfigError::NobodyEnters);
+        }
+        let mut keys = Vec::with_capacity(config.jwt_keys.len());
+        for (id, secret) in &config.jwt_keys {
+            if secret.len() < MIN_SECRET {
+                return Err(ConfigError::ShortSecret {
+                    id: id.clone(),
+                    len: secret.len(),
+                });
+            }
+            keys.push((id.clone(), DecodingKey::from_secret(secret.as_bytes())));
+        }
+        Ok(Terms {
+            open: config.open,
+            keys,
+        })
     }
 }
 
