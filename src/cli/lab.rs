@@ -1,0 +1,251 @@
+//! `longspan lab …`: faults in the emulated world of a running `up`.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use longspan_lab::wan::{Loss, Profile};
+use serde_json::{Value, json};
+
+use super::{Context, Format, output};
+use crate::{
+    failure::{Failure, Outcome, hint},
+    up::{
+        self,
+        control::{Change, Effect},
+    },
+};
+
+/// Faults.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Links of the emulated world; an end is a region or a node
+    #[command(subcommand)]
+    Link(Link),
+    /// Processes of `up`'s nodes
+    #[command(subcommand)]
+    Node(Node),
+}
+
+/// Links.
+#[derive(Debug, Subcommand)]
+pub enum Link {
+    /// All directions and the faults that lie over them
+    Ls,
+    /// Nothing arrives
+    Cut(Ends),
+    /// Takes a fault away
+    Restore(Ends),
+    /// Changes delay, loss or rate
+    Degrade(Degrade),
+}
+
+/// Between whom.
+#[derive(Debug, Args)]
+pub struct Ends {
+    /// A region or a node
+    from: String,
+    /// A region or a node
+    to: String,
+    /// Only from FROM to TO
+    #[arg(long)]
+    one_way: bool,
+}
+
+/// How it gets worse. Told again, it replaces what was told before.
+#[derive(Debug, Args)]
+pub struct Degrade {
+    #[command(flatten)]
+    ends: Ends,
+    /// The one-way delay, such as 300ms, instead of the matrix's
+    #[arg(long, value_name = "TIME", value_parser = output::duration)]
+    delay: Option<Duration>,
+    /// Added to the one-way delay
+    #[arg(long, value_name = "TIME", value_parser = output::duration)]
+    extra: Option<Duration>,
+    /// Share of packets lost, such as 15%
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    loss: Option<f64>,
+    /// Mean length of a run of losses, in packets; 1: each by itself
+    #[arg(long, value_name = "PACKETS", requires = "loss", default_value_t = 4.0)]
+    burst: f64,
+    /// Mbit/s, behind a queue of 100 ms
+    #[arg(long, value_name = "MBIT")]
+    rate: Option<f64>,
+    /// clean, internet, china-inbound, brownout, blackhole, or a TOML file with a profile
+    #[arg(long, value_name = "NAME|FILE")]
+    profile: Option<String>,
+}
+
+/// Nodes.
+#[derive(Debug, Subcommand)]
+pub enum Node {
+    /// The processes of all nodes
+    Ls,
+    /// Kills a node's process (SIGKILL)
+    Kill {
+        /// Its name
+        id: String,
+    },
+    /// Stops a node's process if it runs, and starts it again
+    Restart {
+        /// Its name
+        id: String,
+    },
+}
+
+pub async fn run(verb: Verb, context: &Context) -> Outcome {
+    let control = context.control()?;
+    let done = |answer: Value, said: String| match context.format {
+        Format::Json => output::json(&answer),
+        Format::Table => output::print(&said),
+    };
+    match verb {
+        Verb::Link(Link::Ls) => ls(&control.get("/links").await?, context.format),
+        Verb::Link(change) => {
+            let (ends, fault, said) = match change {
+                Link::Cut(ends) => {
+                    let cut = Effect {
+                        profile: Some(Profile::blackhole()),
+                        ..Effect::default()
+                    };
+                    (ends, Some(cut), "cut")
+                }
+                Link::Restore(ends) => (ends, None, "restored"),
+                Link::Degrade(degrade) => {
+                    let effect = degrade.effect()?;
+                    (degrade.ends, Some(effect), "degraded")
+                }
+                Link::Ls => return Ok(()),
+            };
+            let arrow = if ends.one_way { "→" } else { "↔" };
+            let said = format!("{} {arrow} {}: {said}\n", ends.from, ends.to);
+            let change = Change {
+                from: ends.from,
+                to: ends.to,
+                one_way: ends.one_way,
+                fault,
+            };
+            let change = serde_json::to_value(change).map_err(Failure::failed)?;
+            done(control.post("/links", &change).await?, said)
+        }
+        Verb::Node(Node::Ls) => output::list(
+            context.format,
+            &output::items(control.get("/nodes").await?),
+            &[
+                ("ID", "/id"),
+                ("ROLE", "/role"),
+                ("REGION", "/region"),
+                ("STATE", "/state"),
+                ("PID", "/pid"),
+                ("HOW", "/how"),
+                ("LOG", "/log"),
+            ],
+        ),
+        Verb::Node(Node::Kill { id }) => {
+            let path = format!("/nodes/{}/kill", crate::http::escape(&id));
+            done(
+                control.post(&path, &json!({})).await?,
+                format!("{id}: killed\n"),
+            )
+        }
+        Verb::Node(Node::Restart { id }) => {
+            let path = format!("/nodes/{}/restart", crate::http::escape(&id));
+            done(
+                control.post(&path, &json!({})).await?,
+                format!("{id}: restarted\n"),
+            )
+        }
+    }
+}
+
+impl Degrade {
+    fn effect(&self) -> Outcome<Effect> {
+        let profile = match &self.profile {
+            None => None,
+            Some(text) => Some(match up::profile_file(text)? {
+                Some(profile) => profile,
+                None => Profile::named(text).map_err(|error| {
+                    Failure::usage(format!("--profile: {error}{}", hint(text, Profile::NAMES)))
+                })?,
+            }),
+        };
+        let ms = |duration: Duration| duration.as_secs_f64() * 1_000.0;
+        let effect = Effect {
+            profile,
+            delay_ms: self.delay.map(ms),
+            extra_ms: self.extra.map(ms),
+            loss: self.loss.map(|mean| match mean {
+                1.0 => Loss::All,
+                mean if self.burst <= 1.0 => Loss::Bernoulli { mean },
+                mean => Loss::GilbertElliott {
+                    mean,
+                    burst: self.burst,
+                },
+            }),
+            rate_bits: self.rate.map(|mbit| (mbit * 1e6) as u64),
+        };
+        let nothing = effect.profile.is_none()
+            && effect.delay_ms.is_none()
+            && effect.extra_ms.is_none()
+            && effect.loss.is_none()
+            && effect.rate_bits.is_none();
+        if nothing {
+            return Err(Failure::usage(
+                "degrade needs one of --delay, --extra, --loss, --rate, --profile",
+            ));
+        }
+        Ok(effect)
+    }
+}
+
+fn ls(world: &Value, format: Format) -> Outcome {
+    if format == Format::Json {
+        return output::json(world);
+    }
+    let describe = |kind: &str, link: &Value| {
+        let profile = &link["profile"];
+        json!({
+            "kind": kind,
+            "from": link["from"],
+            "to": link["to"],
+            "delay": link["one_way_ms"].as_f64().unwrap_or(0.0)
+                + profile["extra_delay_ms"].as_f64().unwrap_or(0.0),
+            "jitter": profile["jitter"]["kind"],
+            "loss": match profile["loss"]["kind"].as_str() {
+                Some("none") | None => json!(0),
+                Some("all") => json!(1),
+                Some("ramps") => profile["loss"]["peak"].clone(),
+                Some(_) => profile["loss"]["mean"].clone(),
+            },
+            "mbit": profile["rate"]["bits_per_s"].as_f64().map(|bits| bits / 1e6),
+        })
+    };
+    let list = |name: &str| world[name].as_array().cloned().unwrap_or_default();
+    let faults = list("faults");
+    let mut rows: Vec<Value> = faults
+        .iter()
+        .map(|fault| describe("fault", fault))
+        .collect();
+    rows.extend(list("links").iter().map(|link| describe("link", link)));
+    output::list(
+        format,
+        &rows,
+        &[
+            ("KIND", "/kind"),
+            ("FROM", "/from"),
+            ("TO", "/to"),
+            ("DELAY MS", "/delay"),
+            ("JITTER", "/jitter"),
+            ("LOSS", "/loss"),
+            ("MBIT/S", "/mbit"),
+        ],
+    )
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text);
+    match number.parse::<f64>() {
+        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent / 100.0),
+        _ => Err("it must be a percentage from 0 to 100".to_owned()),
+    }
+}

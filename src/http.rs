@@ -1,0 +1,141 @@
+//! The HTTP client of operator verbs and of `up`: small JSON over plain HTTP.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{Method, Request, StatusCode, header};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use serde_json::Value;
+
+use crate::failure::{Failure, Outcome};
+
+/// How long an answer may take. Operators wait for it.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The largest answer, in bytes: a directory of thousands of nodes is below it.
+const MAX_ANSWER: usize = 32 << 20;
+
+/// A status and a body.
+pub struct Answer {
+    /// HTTP's.
+    pub status: StatusCode,
+    /// Whole.
+    pub body: Bytes,
+}
+
+/// One request; `Err` is one line that names the URL.
+pub async fn request(
+    method: Method,
+    url: &str,
+    token: Option<&str>,
+    body: Option<&Value>,
+    timeout: Duration,
+) -> Outcome<Answer> {
+    let failed = |why: &dyn std::fmt::Display| Failure::failed(format!("{url}: {why}"));
+    if url.starts_with("https://") {
+        return Err(Failure::usage(format!(
+            "{url}: operator verbs speak plain HTTP; reach the controller over loopback or a tunnel"
+        )));
+    }
+    let mut request = Request::builder()
+        .method(method)
+        .uri(url)
+        .header(header::ACCEPT, "application/json");
+    if let Some(token) = token {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+    }
+    if body.is_some() {
+        request = request.header(header::CONTENT_TYPE, "application/json");
+    }
+    let body = body.map_or_else(Bytes::new, |body| body.to_string().into());
+    let request = request
+        .body(Full::new(body))
+        .map_err(|error| Failure::usage(format!("{url}: {error}")))?;
+    let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+    let exchange = async {
+        let response = client.request(request).await.map_err(|error| {
+            // hyper's own text is "client error (Connect)"; the reason is beneath.
+            let mut reason: &dyn std::error::Error = &error;
+            while let Some(beneath) = reason.source() {
+                reason = beneath;
+            }
+            failed(reason)
+        })?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_ANSWER)
+            .collect()
+            .await;
+        let body = body.map_err(|error| failed(&*error))?.to_bytes();
+        Ok(Answer { status, body })
+    };
+    tokio::time::timeout(timeout, exchange)
+        .await
+        .unwrap_or_else(|_| Err(failed(&format!("no answer within {} s", timeout.as_secs()))))
+}
+
+/// An API and the right to use it.
+#[derive(Debug, Clone)]
+pub struct Api {
+    /// Without a slash at its end.
+    pub base: String,
+    /// Bearer.
+    pub token: Option<String>,
+    /// What to do when nobody answers.
+    pub hint: &'static str,
+}
+
+impl Api {
+    /// `GET`.
+    pub async fn get(&self, path: &str) -> Outcome<Value> {
+        self.ask(Method::GET, path, None).await
+    }
+
+    /// `POST`.
+    pub async fn post(&self, path: &str, body: &Value) -> Outcome<Value> {
+        self.ask(Method::POST, path, Some(body)).await
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Outcome<Value> {
+        let url = format!("{}{path}", self.base);
+        let token = self.token.as_deref();
+        let answer = request(method, &url, token, body, TIMEOUT)
+            .await
+            .map_err(|failure| match failure.kind {
+                crate::failure::Kind::Failed => {
+                    Failure::failed(format!("{failure}; {}", self.hint))
+                }
+                _ => failure,
+            })?;
+        let json: Option<Value> = serde_json::from_slice(&answer.body).ok();
+        if answer.status.is_success() {
+            return json.ok_or_else(|| Failure::failed(format!("{url}: the answer is not JSON")));
+        }
+        let message = json
+            .as_ref()
+            .and_then(|json| json["message"].as_str())
+            .map_or_else(|| format!("{url}: HTTP {}", answer.status), str::to_owned);
+        Err(match answer.status {
+            StatusCode::NOT_FOUND => Failure::not_found(message),
+            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => Failure::usage(message),
+            StatusCode::UNAUTHORIZED => Failure::refused(format!(
+                "{message}; set LONGSPAN_ADMIN_TOKEN, or --token-file"
+            )),
+            StatusCode::FORBIDDEN | StatusCode::CONFLICT => Failure::refused(message),
+            _ => Failure::failed(message),
+        })
+    }
+}
+
+/// Escapes a path segment or a query's value (RFC 3986 §2.3).
+pub fn escape(text: &str) -> String {
+    use std::fmt::Write;
+    text.bytes().fold(String::new(), |mut escaped, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            let _ = write!(escaped, "%{byte:02X}");
+        }
+        escaped
+    })
+}

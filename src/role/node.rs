@@ -1,0 +1,77 @@
+//! What relays and edges have in common: the forwarding node from its configuration.
+
+use std::sync::Arc;
+
+use longspan_lab::{shim::Shim, world::Live};
+use longspan_proto::{ids::Zone, wire};
+use longspan_relay::{
+    node::{Config, Hooks},
+    tls::Identity,
+};
+
+use crate::{
+    config,
+    failure::{Failure, Outcome},
+};
+
+/// The node's configuration, with the emulated world laid under it where there is one.
+pub fn convert(config: config::Relay, role: wire::Role, admin_url: String) -> Outcome<Config> {
+    let identity = |tls: config::Tls| Identity::Files {
+        ca: tls.ca,
+        cert: tls.cert,
+        key: tls.key,
+    };
+    let tls = identity(config.tls);
+    let config::Node {
+        id,
+        region,
+        zone,
+        country,
+        city,
+        lat,
+        lon,
+    } = config.node;
+    let hooks = match config.lab {
+        Some(lab) => {
+            let live = Live::open(&lab.world).map_err(Failure::failed)?;
+            hooks(Shim::new(live, id.clone(), region.clone()))
+        }
+        None => Hooks::default(),
+    };
+    if let Some(dir) = &config.data.dir {
+        std::fs::create_dir_all(dir).map_err(|error| {
+            Failure::failed(format!("cannot make data.dir {}: {error}", dir.display()))
+        })?;
+    }
+    let zone = match zone {
+        Some(zone) => zone,
+        None => Zone::new(&region).map_err(Failure::usage)?,
+    };
+    let secure = config
+        .controller
+        .urls
+        .iter()
+        .any(|url| url.starts_with("https://"));
+    Ok(Config {
+        zone,
+        country,
+        city,
+        lat,
+        lon,
+        advertise: config.quic.advertise,
+        admin_url,
+        controllers: config.controller.urls,
+        controller_tls: secure.then(|| tls.clone()),
+        data_dir: config.data.dir,
+        hooks,
+        ..Config::new(id, role, region, config.quic.listen, tls)
+    })
+}
+
+fn hooks(shim: Shim) -> Hooks {
+    let streams = shim.clone();
+    Hooks {
+        socket: Some(Arc::new(move |socket| shim.socket(socket))),
+        connect: Some(Arc::new(move |stream| Box::new(streams.stream(stream)))),
+    }
+}
