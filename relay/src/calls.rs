@@ -16,7 +16,7 @@ use longspan_proto::{
     },
 };
 use quinn::{ReadError, RecvStream, SendStream, WriteError};
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -34,6 +34,13 @@ const REPLY: Duration = Duration::from_secs(10);
 const PIECE: usize = 16 << 10;
 /// Messages that wait in each direction of a call inside this node.
 const LOCAL_QUEUE: usize = 16;
+
+/// A call that found no server, and what to answer.
+struct Unserved {
+    call: Box<IncomingCall>,
+    status: Status,
+    message: String,
+}
 
 /// Who serves what inside this node.
 pub(crate) struct Served {
@@ -59,8 +66,8 @@ impl Served {
         receiver
     }
 
-    /// Hands a call to its server; the call comes back with the answer if there is none.
-    fn give(&self, call: IncomingCall) -> Result<(), (IncomingCall, Status, String)> {
+    /// Hands a call to its server, if there is one that takes it.
+    fn give(&self, call: IncomingCall) -> Result<(), Unserved> {
         let verb = call.open().verb;
         let server = self
             .by_verb
@@ -69,16 +76,24 @@ impl Served {
             .get(&verb)
             .cloned();
         let Some(server) = server else {
-            let why = format!("nobody serves {verb:?} here");
-            return Err((call, Status::NotServed, why));
+            return Err(Unserved {
+                call: Box::new(call),
+                status: Status::NotServed,
+                message: format!("nobody serves {verb:?} here"),
+            });
         };
-        server.try_send(call).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(call) => {
-                let why = format!("{} calls wait here, the limit", self.waiting);
-                (call, Status::Busy, why)
-            }
-            mpsc::error::TrySendError::Closed(call) => {
-                (call, Status::NotServed, "its server is gone".into())
+        server.try_send(call).map_err(|error| {
+            let (status, message) = match &error {
+                TrySendError::Full(_) => {
+                    let waiting = self.waiting;
+                    (Status::Busy, format!("{waiting} calls wait here, the limit"))
+                }
+                TrySendError::Closed(_) => (Status::NotServed, "its server is gone".into()),
+            };
+            Unserved {
+                call: Box::new(error.into_inner()),
+                status,
+                message,
             }
         })
     }
@@ -91,10 +106,10 @@ impl Served {
         let (down, from_callee) = mpsc::channel(LOCAL_QUEUE);
         let callee = IncomingCall::new(open, Ends::local(down, from_caller));
         self.give(callee)
-            .map_err(|(_, status, message)| CallError::Refused {
+            .map_err(|unserved| CallError::Refused {
                 node: me.clone(),
-                status,
-                message,
+                status: unserved.status,
+                message: unserved.message,
             })?;
         greeted(me, Ends::local(up, from_callee)).await
     }
@@ -213,8 +228,11 @@ async fn take(shared: &Shared, peer: &Peer, mut send: SendStream, mut recv: Recv
     }
     if open.path.is_empty() {
         let call = IncomingCall::new(open, Ends::resumed(send, recv, reader));
-        if let Err((call, status, message)) = shared.served.give(call) {
-            call.refuse(status, &message).await;
+        if let Err(unserved) = shared.served.give(call) {
+            unserved
+                .call
+                .refuse(unserved.status, &unserved.message)
+                .await;
         }
         return;
     }

@@ -102,12 +102,17 @@ pub(crate) fn parse(
     })
 }
 
-/// What the core gets: the table, with where edges are attached as the directory tells it, and
-/// a connected relay always reachable directly (a fresh attachment needs no new table).
+/// What a way that no table told costs: it is tried after every other.
+const LAST_RESORT_US: u64 = 1_000_000;
+
+/// What the core gets: the table, with where edges are attached as the directory tells it. An
+/// edge whose attachment is newer than its table gets ways over it: to the relay itself, and, as a
+/// last resort, to every other relay behind it.
 pub(crate) fn derive(
     told: &Routes,
     directory: &Directory,
-    connected: &[(NodeId, Role, u64)],
+    role: Role,
+    connected: &[(NodeId, u64)],
 ) -> Routes {
     let mut routes = told.clone();
     for node in directory.nodes.values() {
@@ -117,16 +122,29 @@ pub(crate) fn derive(
                 .insert(node.id.clone(), node.attached.clone());
         }
     }
-    for (node, role, rtt_us) in connected {
-        if *role == Role::Relay {
-            routes.paths.entry(node.clone()).or_insert_with(|| {
-                vec![Path {
-                    hops: vec![Hop {
-                        node: node.clone(),
-                        net: Net::internet(),
-                    }],
-                    cost_us: rtt_us / 2,
-                }]
+    if role == Role::Relay {
+        return routes;
+    }
+    for (relay, rtt_us) in connected {
+        let others = directory
+            .nodes
+            .values()
+            .filter(|node| node.role == Role::Relay && node.id != *relay)
+            .map(|node| vec![relay, &node.id]);
+        for way in others.chain([vec![relay]]) {
+            let to = way[way.len() - 1].clone();
+            let paths = routes.paths.entry(to).or_default();
+            if paths.iter().any(|path| path.hops[0].node == *relay) {
+                continue;
+            }
+            let cost_us = rtt_us / 2 + LAST_RESORT_US * (way.len() as u64 - 1);
+            let hops = way.into_iter().map(|node| Hop {
+                node: node.clone(),
+                net: Net::internet(),
+            });
+            paths.push(Path {
+                hops: hops.collect(),
+                cost_us,
             });
         }
     }
@@ -184,6 +202,19 @@ mod tests {
         let routes = parse(&table(2, "c", &["b", "c"]), &id("a"), &directory(), None).unwrap();
         assert_eq!(routes.neighbours, [id("b")]);
         assert_eq!(routes.ways(&id("a"), &id("c")), [vec![id("b"), id("c")]]);
+    }
+
+    #[test]
+    fn a_fresh_attachment_needs_no_new_table() {
+        let told = parse(&table(2, "c", &["b", "c"]), &id("a"), &directory(), None).unwrap();
+        let routes = derive(&told, &directory(), Role::Edge, &[(id("c"), 8_000)]);
+        assert_eq!(
+            routes.ways(&id("a"), &id("c")),
+            [vec![id("b"), id("c")], vec![id("c")]]
+        );
+        assert_eq!(routes.ways(&id("a"), &id("b")), [vec![id("c"), id("b")]]);
+        let relay = derive(&told, &directory(), Role::Relay, &[(id("c"), 8_000)]);
+        assert_eq!(relay.paths, told.paths, "relays follow the table");
     }
 
     #[test]

@@ -123,8 +123,9 @@ pub struct Limits {
     pub calls_per_peer: u32,
     /// Calls that wait for a server inside this node, for each verb; more are answered `busy`.
     pub waiting_calls: usize,
-    /// Rooms watched at once; see [`super::Handle::watch_room`].
-    pub rooms: usize,
+    /// How long a track that was lost, or that nobody has yet, is looked for on behalf of this
+    /// node's own subscriptions before they end.
+    pub search: Duration,
     /// How long a shutdown may take before connections are cut.
     pub shutdown: Duration,
 }
@@ -135,7 +136,7 @@ impl Default for Limits {
             peers: 4_096,
             calls_per_peer: 1_024,
             waiting_calls: 256,
-            rooms: 65_536,
+            search: Duration::from_secs(10),
             shutdown: Duration::from_secs(2),
         }
     }

@@ -56,6 +56,7 @@ impl Node {
     pub async fn bind(mut config: Config) -> Result<Node, BindError> {
         let core = Forwarder::new(forward::Config {
             cache: config.cache.clone(),
+            retry_for: config.limits.search,
             ..forward::Config::new(config.node.clone(), config.role)
         });
         let engine = Engine::new(core);
@@ -190,14 +191,20 @@ fn tell_core(shared: &Shared) {
         .peers
         .all()
         .into_iter()
+        .filter(|peer| peer.role == Role::Relay)
         .map(|peer| {
             let rtt = peer.link.baseline().map_or(0, |base| base.rtt_us);
-            (peer.node.clone(), peer.role, rtt)
+            (peer.node.clone(), rtt)
         })
         .collect();
     let told = shared.routes.borrow().clone();
     let directory = shared.directory.borrow().clone();
-    let routes: Arc<Routes> = Arc::new(control::derive(&told, &directory, &connected));
+    let routes: Arc<Routes> = Arc::new(control::derive(
+        &told,
+        &directory,
+        shared.config.role,
+        &connected,
+    ));
     let changed = shared.ways.send_if_modified(|held| {
         let changed = **held != *routes;
         if changed {
@@ -229,10 +236,7 @@ async fn keep_core_told(shared: Arc<Shared>) {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use longspan_proto::{
-        ids::{BootId, Region, Zone},
-        wire::Role,
-    };
+    use longspan_proto::ids::{BootId, Region, Zone};
 
     use super::*;
 

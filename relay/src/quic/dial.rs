@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -89,8 +90,8 @@ fn wanted(shared: &Shared) -> BTreeSet<NodeId> {
     attachments(&relays, &shared.peers, &shared.unreachable.borrow())
 }
 
-/// The first relays, best first, that are not known to be out of reach; if all are, all are
-/// tried. What is connected already stays beside the better one until that is up.
+/// The first relays, best first, that are neither known to be out of reach nor about to close;
+/// what stands in for the best one stays until that is up.
 fn attachments(
     relays: &[&NodeId],
     peers: &Peers,
@@ -99,6 +100,7 @@ fn attachments(
     let mut wanted: BTreeSet<NodeId> = relays
         .iter()
         .filter(|relay| !unreachable.contains(**relay))
+        .filter(|relay| !peers.get(relay).is_some_and(|peer| peer.is_leaving()))
         .take(ATTACHMENTS)
         .map(|relay| (*relay).clone())
         .collect();
@@ -123,10 +125,12 @@ async fn keep(shared: Arc<Shared>, tasks: TaskTracker, node: NodeId, stop: Cance
                 shared.set_reachable(&node, true);
                 last.clear();
                 peer.conn.closed().await;
+                // An edge does not wait for the next attempt, but looks for another meanwhile.
+                shared.set_reachable(&node, false);
                 if began.elapsed() >= limits::REDIAL_RESET {
                     pause = limits::REDIAL_FIRST;
                 }
-            } else if let Err(why) = dial(&shared, &tasks, &node, round).await {
+            } else if let Err(why) = attempt(&shared, &tasks, &node, round).await {
                 shared.set_reachable(&node, false);
                 // Once for each change of state, not for each attempt.
                 if why != last {
@@ -150,6 +154,23 @@ async fn keep(shared: Arc<Shared>, tasks: TaskTracker, node: NodeId, stop: Cance
 /// Between half of `pause` and all of it.
 pub(crate) fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)
+}
+
+/// One attempt; if it takes long, it goes on, but the neighbour counts as out of reach.
+async fn attempt(
+    shared: &Arc<Shared>,
+    tasks: &TaskTracker,
+    node: &NodeId,
+    round: usize,
+) -> Result<(), String> {
+    let mut dialing = pin!(dial(shared, tasks, node, round));
+    tokio::select! {
+        outcome = &mut dialing => outcome,
+        () = tokio::time::sleep(limits::DIAL_PATIENCE) => {
+            shared.set_reachable(node, false);
+            dialing.await
+        }
+    }
 }
 
 /// One attempt, at the neighbour's addresses in turn.

@@ -139,7 +139,7 @@ fn reset_key(data_dir: Option<&Path>) -> Result<hmac::Key, BindError> {
             };
             fs::create_dir_all(dir).map_err(failed)?;
             let path = dir.join("stateless-reset.key");
-            match fs::read(&path).map(|bytes| <[u8; 64]>::try_from(bytes)) {
+            match fs::read(&path).map(<[u8; 64]>::try_from) {
                 Ok(Ok(key)) => key,
                 // Absent, or cut short by a crash: a new one costs peers one idle timeout.
                 Ok(Err(_)) => store(&path, fresh()).map_err(failed)?,

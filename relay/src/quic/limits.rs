@@ -30,6 +30,9 @@ pub const HANDSHAKE: Duration = Duration::from_secs(10);
 pub const HANDSHAKES: usize = 1_024;
 /// Kernel buffers of the UDP socket, as far as the system allows.
 pub const SOCKET_BUFFER: usize = 8 << 20;
+/// A dialed relay that has not answered by then is not waited for: an edge tries the next one
+/// beside it. The longest round trip on Earth is well below half of it.
+pub const DIAL_PATIENCE: Duration = Duration::from_millis(1_500);
 /// The first pause before dialing a neighbour again; doubled each time.
 pub const REDIAL_FIRST: Duration = Duration::from_millis(200);
 /// The longest such pause.

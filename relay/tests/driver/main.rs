@@ -1,0 +1,9 @@
+//! The driver over real sockets on loopback, each test with nodes and certificates of its own.
+
+mod calls;
+mod chain;
+mod control;
+mod failure;
+mod probes;
+mod refusals;
+mod world;
