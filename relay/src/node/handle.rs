@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{calls, shared::Shared};
 
-/// See the [module](self). Cheap to clone; outlives the node harmlessly.
+/// The way to a running node. Cheap to clone; outlives the node harmlessly.
 #[derive(Clone)]
 pub struct Handle {
     shared: Arc<Shared>,

@@ -3,8 +3,8 @@
 //!
 //! * [`Socket`]: takes them off what arrives, and sends them.
 //! * [`Link`]: what one connection's probes tell.
-//! * [`send`]: sends them, as often as the link deserves.
-//! * [`report`]: tells metrics and controllers.
+//! * `send`: sends them, as often as the link deserves.
+//! * `report`: tells metrics and controllers.
 
 mod link;
 mod report;

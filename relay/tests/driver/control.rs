@@ -1,147 +1,15 @@
-//! The session with a controller: here a small one by hand.
+//! The session with a controller.
 
 use std::net::SocketAddr;
 
-use longspan_proto::control::{
-    self, ClaimReply, ClaimRequest, FromNode, ReleaseReply, ReleaseRequest, ToNode, Welcome,
-    from_node, nodes_server, to_node,
-};
+use longspan_proto::control::{self, from_node, to_node};
 use longspan_relay::node::{ClaimError, Config, Node};
-use tokio::{net::TcpListener, sync::mpsc};
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
-use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status, Streaming};
+use tokio::net::TcpListener;
 
-use crate::world::{Ca, PATIENCE, Running, config, eventually, id, room, soon};
-
-/// One session as the controller sees it.
-struct Seen {
-    words: Streaming<FromNode>,
-    say: mpsc::Sender<Result<ToNode, Status>>,
-}
-
-impl Seen {
-    /// The next word that is neither heartbeat nor report.
-    async fn word(&mut self) -> from_node::Message {
-        loop {
-            let word = soon("a word", self.words.message()).await.unwrap().unwrap();
-            match word.message.unwrap() {
-                from_node::Message::Heartbeat(_) | from_node::Message::Links(_) => {}
-                word => return word,
-            }
-        }
-    }
-
-    async fn say(&self, message: to_node::Message) {
-        let word = ToNode {
-            message: Some(message),
-        };
-        self.say.send(Ok(word)).await.unwrap();
-    }
-
-    async fn welcome(&mut self, session: i64) -> control::Join {
-        let join = match self.word().await {
-            from_node::Message::Join(join) => join,
-            other => panic!("a join was expected: {other:?}"),
-        };
-        self.say(to_node::Message::Welcome(Welcome {
-            session,
-            ttl_ms: 600,
-            ticket_key: Vec::new().into(),
-        }))
-        .await;
-        join
-    }
-}
-
-struct Service {
-    sessions: mpsc::Sender<Seen>,
-}
-
-#[tonic::async_trait]
-impl nodes_server::Nodes for Service {
-    type SessionStream = ReceiverStream<Result<ToNode, Status>>;
-
-    async fn session(
-        &self,
-        request: Request<Streaming<FromNode>>,
-    ) -> Result<Response<Self::SessionStream>, Status> {
-        let (say, said) = mpsc::channel(16);
-        let words = request.into_inner();
-        let seen = Seen { words, say };
-        self.sessions
-            .send(seen)
-            .await
-            .map_err(|_| Status::unavailable("the test is over"))?;
-        Ok(Response::new(ReceiverStream::new(said)))
-    }
-
-    async fn claim(&self, request: Request<ClaimRequest>) -> Result<Response<ClaimReply>, Status> {
-        let request = request.into_inner();
-        assert_eq!((request.session, request.edge.as_str()), (7, "a"));
-        match request.identity.as_str() {
-            "teacher" => Ok(Response::new(ClaimReply {
-                generation: 3,
-                hls_base: 40,
-            })),
-            "late" => Err(Status::failed_precondition("teacher holds it")),
-            _ => Err(Status::permission_denied("who is that?")),
-        }
-    }
-
-    async fn release(
-        &self,
-        request: Request<ReleaseRequest>,
-    ) -> Result<Response<ReleaseReply>, Status> {
-        assert_eq!(request.into_inner().generation, 3);
-        Ok(Response::new(ReleaseReply {}))
-    }
-}
-
-struct Controller {
-    address: SocketAddr,
-    sessions: mpsc::Receiver<Seen>,
-    stop: CancellationToken,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Controller {
-    async fn start(address: SocketAddr) -> Controller {
-        // The port of one that was just stopped is free at once (tokio sets SO_REUSEADDR).
-        let listener = TcpListener::bind(address).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (sender, sessions) = mpsc::channel(1);
-        let stop = CancellationToken::new();
-        let stopped = stop.clone();
-        let task = tokio::spawn(async move {
-            let service = nodes_server::NodesServer::new(Service { sessions: sender });
-            let serve = tonic::transport::Server::builder()
-                .add_service(service)
-                .serve_with_incoming(TcpListenerStream::new(listener));
-            tokio::select! {
-                served = serve => served.unwrap(),
-                () = stopped.cancelled() => {}
-            }
-        });
-        Controller {
-            address,
-            sessions,
-            stop,
-            task,
-        }
-    }
-
-    async fn session(&mut self) -> Seen {
-        soon("a session", self.sessions.recv()).await.unwrap()
-    }
-
-    /// Breaks every connection.
-    async fn kill(self) -> SocketAddr {
-        self.stop.cancel();
-        self.task.await.unwrap();
-        self.address
-    }
-}
+use crate::{
+    controller::{Controller, Seen},
+    world::{Ca, PATIENCE, Running, config, eventually, id, room, soon},
+};
 
 fn free() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))

@@ -3,7 +3,9 @@
 mod calls;
 mod chain;
 mod control;
+mod controller;
 mod failure;
 mod probes;
 mod refusals;
+mod stranger;
 mod world;

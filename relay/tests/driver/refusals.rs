@@ -1,70 +1,22 @@
 //! Peers that are not what they should be: each is refused with a reason and counted.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use longspan_proto::{
-    ids::{BootId, Net, Region},
-    wire::{GroupHeader, Hello, MAX_FRAME, Message, Role, Start, Writer, call::MessageReader},
+    ids::Net,
+    wire::{GroupHeader, Hello, MAX_FRAME, Message, Start, Writer, call::MessageReader},
 };
 use longspan_relay::{quic::limits::close, tls::Identity};
 use longspan_topology::routes::{Hop, Path};
-use quinn::{
-    Connection, ConnectionError, Endpoint, RecvStream, SendStream, crypto::rustls::QuicClientConfig,
-};
-use rustls::{
-    RootCertStore,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-};
 
-use crate::world::{
-    Ca, Running, World, config, counted, eventually, frame, id, info, metrics, next, soon, track,
+use crate::{
+    stranger::{closed, dial, greet, hello, neighbour},
+    world::{
+        Ca, Running, World, config, counted, eventually, frame, id, info, metrics, next, soon,
+        track,
+    },
 };
-
-/// A stranger that speaks QUIC by hand.
-async fn dial(
-    identity: &Identity,
-    alpn: &[u8],
-    to: SocketAddr,
-    name: &str,
-) -> Result<(Endpoint, Connection), ConnectionError> {
-    let Identity::Pem { ca, cert, key } = identity else {
-        panic!("in memory")
-    };
-    let mut roots = RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap())
-        .unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_client_auth_cert(
-            vec![CertificateDer::from_pem_slice(cert.as_bytes()).unwrap()],
-            PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
-        )
-        .unwrap();
-    tls.alpn_protocols = vec![alpn.to_vec()];
-    let client = QuicClientConfig::try_from(tls).unwrap();
-    let endpoint = Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-    let client = quinn::ClientConfig::new(Arc::new(client));
-    let connecting = endpoint.connect_with(client, to, name).unwrap();
-    let conn = soon("the handshake", connecting).await?;
-    Ok((endpoint, conn))
-}
-
-fn hello(node: &str) -> Hello {
-    Hello {
-        version: 1,
-        min_version: 1,
-        features: 0,
-        node: id(node),
-        role: Role::Relay,
-        boot: BootId(5),
-        region: Region::new("r").unwrap(),
-    }
-}
 
 /// A relay `m` and its operator.
 async fn relay() -> (Ca, Running) {
@@ -77,47 +29,6 @@ async fn relay() -> (Ca, Running) {
 async fn refused(reason: &str) {
     let series = format!("longspan_rejected_total{{reason=\"{reason}\"}}");
     eventually(&series, || counted(&series) >= 1.0).await;
-}
-
-/// The code and words of the close.
-async fn closed(conn: &Connection) -> (u32, String) {
-    match soon("the close", conn.closed()).await {
-        ConnectionError::ApplicationClosed(close) => (
-            close.error_code.into_inner() as u32,
-            String::from_utf8_lossy(&close.reason).into_owned(),
-        ),
-        other => panic!("another end: {other}"),
-    }
-}
-
-async fn greet(conn: &Connection, hello: Hello) -> (SendStream, RecvStream) {
-    let (mut send, recv) = conn.open_bi().await.unwrap();
-    let mut out = BytesMut::new();
-    Message::Hello(hello).encode(&mut out);
-    send.write_all(&out).await.unwrap();
-    (send, recv)
-}
-
-/// A neighbour `k` by hand, hellos exchanged.
-async fn neighbour(ca: &Ca, node: &Running) -> (Endpoint, Connection, SendStream, RecvStream) {
-    let (endpoint, conn) = dial(&ca.identity("k"), b"longspan/1", node.handle.address(), "m")
-        .await
-        .unwrap();
-    let (send, mut recv) = greet(&conn, hello("k")).await;
-    let mut reader = MessageReader::new("hello", 1 << 16);
-    let answer = loop {
-        if let Some(message) = reader.poll().unwrap() {
-            break Message::decode(message).unwrap();
-        }
-        let chunk = soon("a hello", recv.read_chunk(1 << 16, true)).await;
-        reader.push(&chunk.unwrap().expect("a hello").bytes);
-    };
-    match answer {
-        Some(Message::Hello(hello)) => assert_eq!(hello.node, id("m")),
-        other => panic!("no hello: {other:?}"),
-    }
-    eventually("k is a peer", || node.peer("k").is_some()).await;
-    (endpoint, conn, send, recv)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -357,7 +268,7 @@ async fn noise_on_the_port_disturbs_nobody() {
         if let longspan_relay::forward::LocalEvent::Frame { frame: got, .. } =
             next(&mut subscription).await
         {
-            assert_eq!(got.payload, Bytes::from(frame(0, 0, 10_000).payload));
+            assert_eq!(got.payload, frame(0, 0, 10_000).payload);
             break;
         }
     }

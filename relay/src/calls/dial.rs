@@ -1,0 +1,102 @@
+//! Calls of this node's own.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use longspan_proto::{
+    ids::NodeId,
+    wire::call::{Open, Reply, Status},
+};
+use quinn::{RecvStream, SendStream};
+
+use super::OPENING;
+use crate::{
+    node::{Call, CallError, call::Ends},
+    peers::Peer,
+    shared::Shared,
+};
+
+/// The reply comes within a few round trips, whatever the path.
+const REPLY: Duration = Duration::from_secs(10);
+
+/// Opens a call over the first way whose first node is connected and that leads there.
+pub(crate) async fn open(
+    shared: &Shared,
+    to: &NodeId,
+    open: Open,
+    ways: Vec<Vec<NodeId>>,
+) -> Result<Call, CallError> {
+    let mut last = CallError::Unreachable {
+        node: to.clone(),
+        why: "no way is known".into(),
+    };
+    for way in ways {
+        let Some((first, path)) = way.split_first() else {
+            continue;
+        };
+        let Some(peer) = shared.peers.get(first) else {
+            last = CallError::Unreachable {
+                node: to.clone(),
+                why: format!("{first} is not connected"),
+            };
+            continue;
+        };
+        let open = Open {
+            path: path.to_vec(),
+            crossed: vec![shared.config.node.clone()],
+            ..open.clone()
+        };
+        let attempt = async {
+            let (send, recv) = begin(&peer, &open).await?;
+            greeted(to, Ends::quic(send, recv)).await
+        };
+        match attempt.await {
+            Err(
+                error @ (CallError::Unreachable { .. }
+                | CallError::Broken(_)
+                | CallError::Timeout { .. }
+                | CallError::Refused {
+                    status: Status::Unreachable,
+                    ..
+                }),
+            ) => last = error,
+            done => return done,
+        }
+    }
+    Err(last)
+}
+
+/// A stream to a neighbour with the opening on it.
+pub(super) async fn begin(peer: &Peer, open: &Open) -> Result<(SendStream, RecvStream), CallError> {
+    let broken = |e: &dyn std::fmt::Display| CallError::Broken(e.to_string());
+    let opened = tokio::time::timeout(OPENING, peer.conn.open_bi()).await;
+    let (mut send, recv) = opened
+        .map_err(|_| CallError::Broken(format!("{} takes no more calls at present", peer.node)))?
+        .map_err(|e| broken(&e))?;
+    let mut out = BytesMut::new();
+    open.encode(&mut out);
+    send.write_chunk(out.freeze())
+        .await
+        .map_err(|e| broken(&e))?;
+    Ok((send, recv))
+}
+
+/// Waits for the callee's reply.
+pub(super) async fn greeted(to: &NodeId, ends: Ends) -> Result<Call, CallError> {
+    let mut call = Call::new(ends);
+    let reply = tokio::time::timeout(REPLY, call.recv())
+        .await
+        .map_err(|_| CallError::Timeout {
+            node: to.clone(),
+            after: REPLY,
+        })??
+        .ok_or_else(|| CallError::Broken("it ended before the reply".into()))?;
+    match Reply::decode(reply).map_err(|e| CallError::Broken(e.to_string()))? {
+        Reply::Accepted => Ok(call),
+        Reply::Refused { status, message } => Err(CallError::Refused {
+            node: to.clone(),
+            status,
+            message,
+        }),
+    }
+}
