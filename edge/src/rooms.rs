@@ -157,6 +157,11 @@ impl Counted {
         counted
     }
 
+    /// In which.
+    pub fn room(&self) -> &Arc<Room> {
+        &self.room
+    }
+
     fn tell(&self) {
         let Room { watch, .. } = &*self.room;
         watch.set_counts(self.room.viewers(), self.room.members());

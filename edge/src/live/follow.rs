@@ -22,6 +22,9 @@ use crate::{
 /// move to it without one (and see it from its first key frame nevertheless).
 const MAX_HELD: usize = 1_024;
 
+/// How long a stream is waited for whose publisher went before anything came.
+const GONE_BEFORE: Duration = Duration::from_millis(500);
+
 /// What comes of following a stream.
 #[derive(Debug)]
 pub(super) enum Event {
@@ -56,6 +59,10 @@ pub(super) struct Follow {
     held: VecDeque<Event>,
     /// The highest generation that was ever pulled; nothing up to it is pulled again.
     newest: Option<Generation>,
+    /// Something was delivered.
+    begun: bool,
+    /// The controllers say that somebody publishes it.
+    named: bool,
     /// Since when nothing is delivered.
     waiting: Option<Instant>,
     ready: VecDeque<Event>,
@@ -82,6 +89,8 @@ impl Follow {
             next: None,
             held: VecDeque::new(),
             newest: None,
+            begun: false,
+            named: true,
             waiting: Some(Instant::now()),
             ready: VecDeque::new(),
         }
@@ -93,7 +102,12 @@ impl Follow {
             if let Some(event) = self.ready.pop_front() {
                 return event;
             }
-            let deadline = self.waiting.map(|since| since + self.grace);
+            let grace = if self.begun || self.named {
+                self.grace
+            } else {
+                GONE_BEFORE
+            };
+            let deadline = self.waiting.map(|since| since + grace);
             tokio::select! {
                 changed = self.state.changed() => match changed {
                     Ok(()) => self.look(),
@@ -111,6 +125,7 @@ impl Follow {
     fn look(&mut self) {
         let state = self.state.borrow_and_update().clone();
         let named = state.and_then(|state| origin(&state, &self.stream));
+        self.named = named.is_some();
         if let Some(named) = &named
             && self.is_new(named.generation)
         {
@@ -218,6 +233,7 @@ impl Follow {
         });
         self.ready.append(&mut self.held);
         self.current = Some(next);
+        self.begun = true;
         self.waiting = None;
     }
 }

@@ -56,7 +56,7 @@ pub struct Viewer {
     session: Session,
     joined: Option<Instant>,
     _in_hub: InHub,
-    _in_room: Counted,
+    in_room: Counted,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -89,17 +89,23 @@ impl Viewer {
             session: Session::new(format.name()),
             joined: Some(Instant::now()),
             _in_hub: InHub(hub),
-            _in_room: in_room,
+            in_room,
             _permit: permit,
         }
     }
 
     /// Waits until there is something to send.
     pub async fn begin(mut self, wait: Duration, stream: &Stream) -> Result<Viewer, WatchError> {
+        let stream = stream.to_string();
         match timeout(wait, self.fill()).await {
             Ok(true) => Ok(self),
-            _ => Err(WatchError::Silent {
-                stream: stream.to_string(),
+            // It ended before it began.
+            Ok(false) => Err(WatchError::UnknownStream {
+                room: self.in_room.room().name().room.to_string(),
+                stream,
+            }),
+            Err(_) => Err(WatchError::Silent {
+                stream,
                 seconds: wait.as_secs(),
             }),
         }

@@ -71,6 +71,18 @@ impl State {
     }
 }
 
+impl Controller {
+    /// A backup of the store is restored in which a stream had generation 1; generations already
+    /// given are not given again.
+    pub fn restore(&self, room: &str, stream: &str) {
+        let mut state = self.0.lock().unwrap();
+        let key = (room.to_owned(), stream.to_owned());
+        let (stream, _) = state.streams.get_mut(&key).expect("a stream");
+        stream.generation = Generation::new(0, 1).0;
+        state.tell_room(room);
+    }
+}
+
 type Told = Pin<Box<dyn Stream<Item = Result<ToNode, Status>> + Send>>;
 
 #[tonic::async_trait]
@@ -158,7 +170,8 @@ impl Nodes for Controller {
 pub struct Backbone {
     pub edge: Handle,
     pub addresses: Addresses,
-    controller: CancellationToken,
+    pub controller: Controller,
+    controller_stop: CancellationToken,
     shutdown: CancellationToken,
 }
 
@@ -170,9 +183,10 @@ impl Backbone {
 
     /// An edge that is open or knows [`SECRET`](super::client::SECRET).
     pub async fn with(open: bool, limits: Limits) -> Backbone {
-        let controller = CancellationToken::new();
+        let controller = Controller::default();
+        let controller_stop = CancellationToken::new();
         let mut node = node_config();
-        node.controllers = vec![serve_controller(controller.clone()).await];
+        node.controllers = vec![serve(controller.clone(), controller_stop.clone()).await];
         let any = ([127, 0, 0, 1], 0).into();
         let edge = Edge::bind(Config {
             node,
@@ -193,6 +207,7 @@ impl Backbone {
             edge: handle,
             addresses,
             controller,
+            controller_stop,
             shutdown,
         };
         eventually("the controller's word", || backbone.knows_itself()).await;
@@ -214,14 +229,14 @@ impl Backbone {
 
     /// The controller goes away.
     pub fn stop_controller(&self) {
-        self.controller.cancel();
+        self.controller_stop.cancel();
     }
 }
 
 impl Drop for Backbone {
     fn drop(&mut self) {
         self.shutdown.cancel();
-        self.controller.cancel();
+        self.controller_stop.cancel();
     }
 }
 
@@ -237,7 +252,7 @@ pub async fn eventually(what: &str, mut is: impl FnMut() -> bool) {
 }
 
 /// In a runtime of its own: when that stops, so do its connections.
-async fn serve_controller(stop: CancellationToken) -> String {
+async fn serve(controller: Controller, stop: CancellationToken) -> String {
     let (tell, told) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -248,7 +263,7 @@ async fn serve_controller(stop: CancellationToken) -> String {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             tell.send(listener.local_addr().unwrap()).unwrap();
             let server = tonic::transport::Server::builder()
-                .add_service(NodesServer::new(Controller::default()))
+                .add_service(NodesServer::new(controller))
                 .serve_with_incoming(TcpListenerStream::new(listener));
             stop.run_until_cancelled(server).await
         });

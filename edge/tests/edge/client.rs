@@ -99,7 +99,8 @@ pub async fn packets(input: &str, frames: usize) -> Vec<String> {
     output
         .lines()
         .filter(|line| !line.starts_with('#'))
-        .filter_map(|line| line.rsplit(',').next())
+        // Stream, times, duration, size, MD5; where a decoder config is new, something of that.
+        .filter_map(|line| line.split(',').nth(5))
         .map(|md5| md5.trim().to_owned())
         .collect()
 }

@@ -5,7 +5,9 @@ use serde_json::json;
 
 use super::{
     backbone::Backbone,
-    client::{Answer, get, get_once_there, get_until, last_words, packets, publish, run, token},
+    client::{
+        Answer, LESSON, get, get_once_there, get_until, last_words, packets, publish, run, token,
+    },
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -15,13 +17,13 @@ async fn the_same_identity_takes_over_and_viewers_stay() {
     get_once_there(&backbone, "/hls/math/teacher/index.m3u8").await;
     let url = backbone.http("/live/math/teacher.flv");
     // More than the first publisher will have sent before it is taken over.
-    let viewer = tokio::spawn(async move { packets(&url, 150).await });
+    let viewer = tokio::spawn(async move { packets(&url, 100).await });
     let watched = |room: &Answer| room.json()["streams"][0]["viewers"] == 1;
     get_until(&backbone, "/rooms/math", watched).await;
     let _second = publish(&backbone.rtmp("math/teacher"));
     let said = last_words(first).await;
     assert!(said.contains("published anew"), "{said}");
-    assert_eq!(viewer.await.unwrap().len(), 150);
+    assert_eq!(viewer.await.unwrap().len(), 100);
     let room = get(&backbone, "/rooms/math").await.json();
     assert_eq!(room["streams"][0]["generation"], "0.2");
 }
@@ -60,6 +62,30 @@ async fn a_stream_that_ends_is_given_back() {
         answer.status == 404
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_the_controllers_lost_is_claimed_anew_and_viewers_stay() {
+    let backbone = Backbone::open().await;
+    let generation = |wanted: &'static str| {
+        move |room: &Answer| room.json()["streams"][0]["generation"] == wanted
+    };
+    let _first = publish(&backbone.rtmp("math/teacher"));
+    get_until(&backbone, "/rooms/math", generation("0.1")).await;
+    let _second = publish(&backbone.rtmp("math/teacher"));
+    get_until(&backbone, "/rooms/math", generation("0.2")).await;
+    get_once_there(&backbone, "/hls/math/teacher/index.m3u8").await;
+    let url = backbone.http("/live/math/teacher.flv");
+    // Longer than the edge waits for its name.
+    let viewer = tokio::spawn(async move { packets(&url, 150).await });
+    let watched = |room: &Answer| room.json()["streams"][0]["viewers"] == 1;
+    get_until(&backbone, "/rooms/math", watched).await;
+    backbone.controller.restore("math", "teacher");
+    get_until(&backbone, "/rooms/math", generation("0.3")).await;
+    let played = viewer.await.unwrap();
+    let lesson = packets(LESSON, 10_000).await;
+    assert_eq!(played.len(), 150);
+    assert!(played.iter().all(|packet| lesson.contains(packet)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
