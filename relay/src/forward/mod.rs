@@ -31,6 +31,8 @@ mod peer;
 mod receiver;
 mod slab;
 mod stats;
+#[cfg(test)]
+mod tests;
 mod track;
 mod transmit;
 mod upstream;

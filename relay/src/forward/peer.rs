@@ -109,6 +109,12 @@ impl Peer {
             .find_map(|class| Some((self.queues[class as usize].pop_front()?, class)))
     }
 
+    /// Entries in all queues.
+    #[cfg(test)]
+    pub(super) fn queued(&self) -> usize {
+        self.queues.iter().map(VecDeque::len).sum()
+    }
+
     /// Sweeps out receivers that are gone, once they are many: a peer that subscribes and leaves
     /// without ever taking anything grows nothing.
     pub(super) fn sweep(&mut self, alive: impl Fn(receiver::Key) -> bool) {

@@ -177,8 +177,8 @@ impl Receiver {
         self.start == Start::Latest
     }
 
-    /// Finds where it begins.
-    fn resolve(&mut self, cache: &Cache) {
+    /// Finds where it begins, once that can be told.
+    pub(super) fn resolve(&mut self, cache: &Cache) {
         if self.begin.is_none() {
             self.begin = match self.start {
                 Start::At(position) => Some(position),

@@ -8,6 +8,8 @@ use longspan_proto::{
     wire::{GroupDropped, Message, Priority},
 };
 
+#[cfg(test)]
+use super::peer::Peer;
 use super::{
     Forwarder, LocalEvent, Output, PeerKey, StreamKey, Transmit,
     receiver::{self, Dropped, Step, To},
@@ -87,6 +89,12 @@ impl Forwarder {
         }
     }
 
+    /// Entries in a peer's queues.
+    #[cfg(test)]
+    pub(super) fn queued(&self, peer: PeerKey) -> usize {
+        self.peers.get(&peer).map_or(0, Peer::queued)
+    }
+
     fn count(&mut self, dropped: &Dropped) {
         match dropped.stale {
             true => self.stats.groups_stale += 1,
@@ -143,20 +151,20 @@ impl Forwarder {
 
     /// Something of this class is new in a track's cache.
     pub(super) fn notify(&mut self, now: Time, key: track::Key, class: Priority) {
-        let Some(track) = self.tracks.get_mut(key) else {
+        let Some(track) = self.tracks.get(key) else {
             return;
         };
         // Not before the chain is known and told.
         if !track.confirmed() && track.ended.is_none() {
             return;
         }
-        // Taken out for the time: serving never changes who receives, but for ends.
-        let receivers = std::mem::take(&mut track.receivers);
-        let mut ended = Vec::new();
-        for key in &receivers {
+        let mut locals = Vec::new();
+        for key in &track.receivers {
             let Some(receiver) = self.receivers.get_mut(*key) else {
                 continue;
             };
+            // Where it begins is settled by the first frame that comes, not by when it is asked.
+            receiver.resolve(&track.cache);
             match receiver.to {
                 To::Peer(peer, _) => {
                     let Some(entry) = self.peers.get_mut(&peer) else {
@@ -166,18 +174,13 @@ impl Forwarder {
                         self.outputs.push_back(Output::Ready { peer });
                     }
                 }
-                To::Local(_) => {
-                    if self.deliver(now, *key) {
-                        ended.push(*key);
-                    }
-                }
+                To::Local(_) => locals.push(*key),
             }
         }
-        if let Some(track) = self.tracks.get_mut(key) {
-            track.receivers = receivers;
-        }
-        for receiver in ended {
-            self.tell_end(now, receiver);
+        for receiver in locals {
+            if self.deliver(now, receiver) {
+                self.tell_end(now, receiver);
+            }
         }
     }
 

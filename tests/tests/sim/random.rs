@@ -8,7 +8,7 @@ use longspan_relay::forward::{CacheConfig, Config, Limits};
 use super::{Dice, graph::Graph, world::World};
 
 /// Seeds that every run tries.
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 200;
 /// Operations of one seed.
 const OPS: u64 = 60;
 /// Everyone is fed again so long after the last repair: the longest pause between two rounds of

@@ -34,6 +34,9 @@ const UNSENT: Duration = Duration::from_millis(5);
 pub const FRAME_EVERY: Duration = Duration::from_millis(200);
 const FRAMES: u64 = 5;
 
+/// More events than this at one instant are a core that asks to be woken for nothing.
+const MOST_AT_ONCE: u64 = 20_000;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Lane {
     Control,
@@ -132,6 +135,8 @@ pub struct World {
     due: HashMap<u64, Event>,
     next_event: u64,
     next_local: u64,
+    /// Events since the clock last moved.
+    at_once: u64,
     tables: u64,
     pub checked: check::Checked,
     pub trace: bool,
@@ -164,6 +169,7 @@ impl World {
             due: HashMap::new(),
             next_event: 0,
             next_local: 0,
+            at_once: 0,
             tables: 0,
             checked: check::Checked::default(),
             trace: std::env::var_os("SIM_TRACE").is_some(),
@@ -199,6 +205,8 @@ impl World {
             && at <= until
         {
             self.events.pop();
+            self.at_once = if at == self.now { self.at_once + 1 } else { 0 };
+            assert!(self.at_once < MOST_AT_ONCE, "something spins");
             self.now = at;
             if let Some(event) = self.due.remove(&n) {
                 self.happen(event);
