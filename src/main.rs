@@ -1,6 +1,7 @@
 //! Longspan's one binary: every role, `up`, and the operator's verbs.
 
 mod admin;
+mod bench;
 mod cli;
 mod config;
 mod failure;

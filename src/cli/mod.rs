@@ -5,7 +5,7 @@ mod keys;
 mod lab;
 mod links;
 mod nodes;
-mod output;
+pub mod output;
 mod rooms;
 mod routes;
 
@@ -16,6 +16,7 @@ use clap_complete::Shell;
 use tokio::runtime::Runtime;
 
 use crate::{
+    bench,
     config::Role,
     failure::{Failure, Outcome},
     http::Api,
@@ -114,6 +115,9 @@ enum Verb {
     /// Faults in the emulated world of `up`
     #[command(subcommand)]
     Lab(lab::Verb),
+    /// What things cost here, measured on real processes
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Configuration files
     #[command(subcommand)]
     Config(configs::Verb),
@@ -163,6 +167,7 @@ pub fn run(cli: Cli) -> Outcome {
         Verb::Route(verb) => block(routes::run(verb, context)),
         Verb::Key(verb) => keys::run(verb, context),
         Verb::Lab(verb) => block(lab::run(verb, context)),
+        Verb::Bench(verb) => bench::run(&verb, context),
         Verb::Config(verb) => configs::run(verb, context),
         Verb::Completion { shell } => {
             let mut script = Vec::new();
