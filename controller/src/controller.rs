@@ -4,8 +4,15 @@ use std::{net::SocketAddr, sync::Arc};
 
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
 
-use crate::config::{Config, MIN_ADMIN_TOKEN};
+use crate::{
+    config::{Config, MIN_ADMIN_TOKEN, StoreConfig},
+    driver::{Driver, Handle, Standing},
+    grpc,
+    http::{self, App},
+    store::{Store, embedded::Embedded, etcd::Etcd},
+};
 
 /// Why a controller did not start.
 #[derive(Debug, thiserror::Error)]
@@ -40,23 +47,30 @@ pub enum BindError {
 pub struct Controller {
     config: Config,
     grpc: TcpListener,
+    server: Server,
     http: TcpListener,
-    ready: watch::Sender<Result<(), Arc<str>>>,
+    driver: Driver,
+    handle: Handle,
 }
 
 /// Whether the controller serves now; for `/readyz`.
 #[derive(Debug, Clone)]
-pub struct Ready(watch::Receiver<Result<(), Arc<str>>>);
+pub struct Ready(watch::Receiver<Standing>);
 
 impl Ready {
-    /// `Err` says why not.
+    /// `Err` says why not. A controller that follows another serves no node, but is ready: it
+    /// tells nodes who leads.
     pub fn check(&self) -> Result<(), String> {
-        self.0.borrow().clone().map_err(|why| why.to_string())
+        match &*self.0.borrow() {
+            Standing::Leads | Standing::Follows(_) => Ok(()),
+            Standing::Unknown(why) => Err(why.to_string()),
+        }
     }
 
-    /// Returns when the controller serves (at once if it does already), or when it has ended.
+    /// Returns when the controller is ready (at once if it is already), or when it has ended.
     pub async fn wait(&mut self) {
-        let _ = self.0.wait_for(Result::is_ok).await;
+        let ready = |standing: &Standing| !matches!(standing, Standing::Unknown(_));
+        let _ = self.0.wait_for(ready).await;
     }
 }
 
@@ -69,14 +83,29 @@ impl Controller {
         if config.tls.is_none() && !config.grpc_listen.ip().is_loopback() {
             return Err(BindError::NeedsTls(config.grpc_listen));
         }
+        let server = grpc::builder(config.tls.as_ref())
+            .map_err(|e| BindError::Tls(format!("the certificates for gRPC: {e}")))?;
         let grpc = listen("gRPC (nodes)", config.grpc_listen).await?;
         let http = listen("HTTP (operators)", config.http_listen).await?;
-        let (ready, _) = watch::channel(Err("starting".into()));
+        let store = open(&config).await.map_err(BindError::Store)?;
+        let url = config.grpc_url.clone().unwrap_or_else(|| {
+            let scheme = if config.tls.is_some() {
+                "https"
+            } else {
+                "http"
+            };
+            let addr = grpc.local_addr().unwrap_or(config.grpc_listen);
+            format!("{scheme}://{addr}")
+        });
+        let limits = config.limits.clone();
+        let (driver, handle) = Driver::new(config.id.clone(), url, limits, store);
         Ok(Controller {
             config,
             grpc,
+            server,
             http,
-            ready,
+            driver,
+            handle,
         })
     }
 
@@ -92,13 +121,42 @@ impl Controller {
 
     /// Whether it serves; keep it before `run` takes the controller.
     pub fn ready(&self) -> Ready {
-        Ready(self.ready.subscribe())
+        Ready(self.handle.standing.clone())
     }
 
-    /// Serves until `shutdown`.
+    /// Serves until `shutdown`, then says good-bye: sessions end, the election is given up.
     pub async fn run(self, shutdown: CancellationToken) {
-        shutdown.cancelled().await;
+        let Config {
+            limits,
+            admin_token,
+            clear_leases,
+            ..
+        } = self.config;
+        let service = grpc::Service::new(self.handle.clone(), limits);
+        let app = App::new(self.handle, &admin_token, shutdown.clone());
+        // The loop ends first: with it the sessions end, which the listeners wait for.
+        let (leading, nodes, operators) = tokio::join!(
+            self.driver.run(clear_leases, shutdown.clone()),
+            grpc::serve(self.server, self.grpc, service, shutdown.clone()),
+            http::serve(app, self.http),
+        );
+        let () = leading;
+        if let Err(why) = nodes {
+            tracing::error!(%why, "the gRPC listener broke");
+        }
+        if let Err(why) = operators {
+            tracing::error!(%why, "the HTTP listener broke");
+        }
     }
+}
+
+async fn open(config: &Config) -> Result<Arc<dyn Store>, String> {
+    Ok(match &config.store {
+        StoreConfig::Embedded { path } => Arc::new(Embedded::open(path).await?),
+        StoreConfig::Etcd { endpoints } => {
+            Arc::new(Etcd::open(endpoints, config.limits.store_timeout).await?)
+        }
+    })
 }
 
 async fn listen(what: &'static str, addr: SocketAddr) -> Result<TcpListener, BindError> {

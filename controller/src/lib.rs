@@ -6,10 +6,17 @@
 mod backoff;
 mod config;
 mod controller;
+mod driver;
+mod grpc;
+mod http;
 mod limits;
+mod routes;
 mod state;
 mod store;
 
 pub use config::{Config, MIN_ADMIN_TOKEN, StoreConfig, Tls};
 pub use controller::{BindError, Controller, Ready};
 pub use limits::Limits;
+
+#[cfg(test)]
+mod tests;

@@ -1,3 +1,490 @@
-//! The controller's mind: pure.
+//! The controller's mind: pure. It is told what nodes say, what the store does and what time it
+//! is; it tells which calls to make on the store, and what to say to nodes.
+//!
+//! Contract, as in all cores: `handle(now, input)`, then drain [`poll_output`](State::poll_output)
+//! until it is empty; call [`handle_timeout`](State::handle_timeout) at
+//! [`poll_timeout`](State::poll_timeout).
+//!
+//! What it keeps to:
+//!
+//! * Every commit compares the election record, so that a controller that was deposed unknowingly
+//!   writes nothing.
+//! * A generation exists when its record is committed, never before; nobody is told of it earlier.
+//! * What nodes said (nodes, edges in rooms) is held in memory and brought to the store when
+//!   it can be reached: losing the store loses nothing of it. Streams that are held survive too, by
+//!   being put again under the generation they have, if nobody was given a later one.
+//! * A node ends with its lease in the store, not by a timer here: while the store is away, nobody
+//!   ends.
 
+mod claims;
+mod homes;
 pub mod key;
+mod members;
+pub mod record;
+mod rooms;
+mod store_side;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use longspan_proto::{
+    control::{self, ToNode},
+    ids::{BootId, Generation, NodeId, Region, RoomName, Stream},
+    time::Time,
+};
+use longspan_topology::{ring::Ring, routes::Version};
+
+use crate::{
+    limits::Limits,
+    routes::Router,
+    store::{self, Batch, Entry, LeaseId, Revision, Snapshot, Txn},
+};
+pub use view::{Event, NodeView, RoomView};
+
+/// How long changes of the directory are gathered before all nodes are told.
+const DIRECTORY_EVERY: Duration = Duration::from_millis(100);
+/// After a controller begins to lead it knows no link. It pushes no table until every relay of
+/// before has come back and reported, or this has passed: a table out of half the links would
+/// tear down what runs.
+const SETTLE: Duration = Duration::from_secs(5);
+/// A room that nobody serves or publishes in loses its record after this.
+const ROOM_IDLE: Duration = Duration::from_secs(3_600);
+/// How often idle rooms are looked for.
+const ROOM_SWEEP: Duration = Duration::from_secs(60);
+
+/// What the clocks say.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Now {
+    /// The monotonic clock.
+    pub time: Time,
+    /// Wall clock, ms since the Unix epoch.
+    pub unix_ms: u64,
+}
+
+/// A session's connection, numbered by the driver; never reused.
+pub type Conn = u64;
+/// A call of a publisher that waits for an answer, numbered by the driver; never reused.
+pub type Ticket = u64;
+/// A call on the store, numbered here.
+pub type CallId = u64;
+
+/// Who asks for a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The session (lease) of the edge.
+    pub session: LeaseId,
+    /// The edge.
+    pub edge: NodeId,
+    /// The room.
+    pub room: RoomName,
+    /// The stream.
+    pub stream: Stream,
+    /// Who publishes.
+    pub identity: String,
+}
+
+/// What happens to the controller.
+#[derive(Debug)]
+pub enum Input {
+    /// It leads, and this is what the store holds: at first, and whenever the store was lost and
+    /// is back (then by a new election or the same one).
+    Leading {
+        /// The revision of the election record.
+        election: Revision,
+        /// The store's era.
+        era: u16,
+        /// Everything below [`key::ROOT`].
+        snapshot: Snapshot,
+    },
+    /// It leads for the election's TTL from this time on, as far as the store knows.
+    Renewed(Time),
+    /// The store cannot be reached.
+    StoreLost,
+    /// The era was raised.
+    Era(u16),
+    /// Something below [`key::ROOT`] changed.
+    Changed(Batch),
+    /// A call's result; what was read comes as entries.
+    Called(CallId, Result<Done, store::Error>),
+    /// A node opened its session.
+    Joined {
+        /// On this connection.
+        conn: Conn,
+        /// What it says of itself.
+        node: record::Node,
+        /// The session it had, or 0.
+        session: LeaseId,
+        /// A random id above 0, used if it gets a new session.
+        fresh: LeaseId,
+        /// The highest generation it has seen.
+        highest: Generation,
+    },
+    /// A session's connection ended.
+    Left(Conn),
+    /// A node said something.
+    Said(Conn, Said),
+    /// A publisher asks for a stream.
+    Claim(Ticket, Claim),
+    /// A publisher gives a stream back.
+    Release {
+        /// The session of its edge.
+        session: LeaseId,
+        /// The room.
+        room: RoomName,
+        /// The stream.
+        stream: Stream,
+        /// What it was given.
+        generation: Generation,
+    },
+}
+
+/// What a node says after joining.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Said {
+    /// It lives.
+    Heartbeat,
+    /// All links that end at it.
+    Links(Vec<crate::routes::Report>),
+    /// It took a table.
+    Ack(Version),
+    /// It refused one.
+    Nack(Version, String),
+    /// The relays it is attached to, best first.
+    Attached(Vec<NodeId>),
+    /// It serves a room.
+    Watch {
+        /// The room.
+        room: RoomName,
+        /// Viewers there.
+        viewers: u32,
+        /// Members there.
+        members: u32,
+    },
+    /// It serves it no longer.
+    Unwatch(RoomName),
+}
+
+/// A call on the store.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Call {
+    /// The entry of exactly this key.
+    Read(String),
+    /// See [`store::Store::commit`].
+    Commit(Txn),
+    /// See [`store::Store::grant`].
+    Grant(LeaseId, Duration),
+    /// See [`store::Store::keep_alive`].
+    KeepAlive(LeaseId),
+    /// See [`store::Store::revoke`].
+    Revoke(LeaseId),
+}
+
+/// What a call gave.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Done {
+    /// A read: the entry, if it exists.
+    Entry(Option<Entry>),
+    /// A commit: its revision.
+    Committed(Revision),
+    /// A lease's matter.
+    Lease,
+}
+
+/// Why a publisher did not get a stream.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Another identity holds it.
+    #[error("stream {stream} of room {room} is held by another publisher, at {origin}")]
+    Held {
+        /// The room.
+        room: RoomName,
+        /// The stream.
+        stream: Stream,
+        /// Where its publisher is.
+        origin: NodeId,
+    },
+    /// The name is reserved.
+    #[error("stream name {0}: names that begin with @ are reserved")]
+    Reserved(Stream),
+    /// No such session.
+    #[error("session {session:x} of {edge} is not known here; join first")]
+    NoSession {
+        /// The session told.
+        session: LeaseId,
+        /// The edge told.
+        edge: NodeId,
+    },
+    /// A bound.
+    #[error("{what}: the limit of {limit} is reached")]
+    Limit {
+        /// What is bounded.
+        what: &'static str,
+        /// The bound.
+        limit: usize,
+    },
+    /// It cannot be decided now.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// A stream was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Granted {
+    /// The fencing number.
+    pub generation: Generation,
+    /// The HLS media sequence number of group 0.
+    pub hls_base: u64,
+}
+
+/// Why a session is closed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Close {
+    /// The same node joined again.
+    #[error("{0} joined again on another connection")]
+    Replaced(NodeId),
+    /// A bound of a session.
+    #[error("{what}: the limit of {limit} is reached")]
+    Limit {
+        /// What is bounded.
+        what: &'static str,
+        /// The bound.
+        limit: usize,
+    },
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Output {
+    /// Make this call on the store; its result comes back as [`Input::Called`].
+    Call(CallId, Call),
+    /// Raise the store's era at least to this; the result comes back as [`Input::Era`].
+    RaiseEra(u16),
+    /// Say this to a node.
+    Push(Conn, ToNode),
+    /// End a session.
+    Close(Conn, Close),
+    /// Answer a claim.
+    Claimed(Ticket, Result<Granted, Refused>),
+    /// Something that operators may want to know.
+    Event(Event),
+}
+
+/// The store's copy of a record, as last told.
+#[derive(Debug, Clone)]
+struct Mirrored {
+    revision: Revision,
+    lease: Option<LeaseId>,
+    value: Arc<str>,
+}
+
+#[derive(Debug)]
+struct Node {
+    info: record::Node,
+    lease: LeaseId,
+    conn: Option<Conn>,
+    heard: Time,
+    /// The rooms it watches.
+    rooms: BTreeSet<RoomName>,
+    /// The store has the lease, as far as is known.
+    granted: bool,
+    /// A call about its lease or records is under way.
+    calling: Option<CallId>,
+    /// A heartbeat came since the lease was last kept alive.
+    keep: bool,
+    /// Records that may differ from the store's.
+    dirty: BTreeSet<key::Key>,
+    table: members::TableState,
+}
+
+#[derive(Debug, Default)]
+struct Room {
+    created_ms: u64,
+    home: Option<record::Home>,
+    /// A home is being placed.
+    placing: bool,
+    /// The room's record is being deleted.
+    forgetting: bool,
+    streams: BTreeMap<Stream, Held>,
+    edges: BTreeMap<NodeId, Serving>,
+    /// Relays that watch it.
+    relays: BTreeSet<NodeId>,
+    /// Since when nobody is here.
+    idle: Option<Time>,
+}
+
+#[derive(Debug, Clone)]
+struct Held {
+    record: record::Stream,
+    /// The session that holds it.
+    session: LeaseId,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Serving {
+    since_ms: u64,
+    viewers: u32,
+    members: u32,
+}
+
+/// Everything a leading controller knows.
+pub struct State {
+    limits: Limits,
+    outputs: VecDeque<Output>,
+    /// The revision of our election record; 0 before the first.
+    election: Revision,
+    era: u16,
+    /// Highest revision told by the store.
+    revision: Revision,
+    /// The store can be reached.
+    store_up: bool,
+    /// Until when this controller may push tables: another may lead after it.
+    lead_until: Time,
+    /// That time has passed; nothing is routed until the election is renewed.
+    routing_paused: bool,
+    mirror: BTreeMap<key::Key, Mirrored>,
+    nodes: BTreeMap<NodeId, Node>,
+    conns: HashMap<Conn, NodeId>,
+    rooms: BTreeMap<RoomName, Room>,
+    calls: HashMap<CallId, store_side::Purpose>,
+    next_call: CallId,
+    claims: claims::Claims,
+    /// Rings of connected relays by region, until membership changes.
+    rings: HashMap<Region, Ring>,
+    directory_due: Option<Time>,
+    directory: Arc<Vec<control::Node>>,
+    sweep_due: Time,
+    router: Router,
+    /// Counts the tables of one election.
+    table_n: u64,
+    /// No table is pushed before.
+    settle_until: Option<Time>,
+    /// Relays to be heard of before the end of settling.
+    settling: BTreeSet<NodeId>,
+}
+
+impl State {
+    /// Knows nothing yet.
+    pub fn new(limits: Limits) -> State {
+        State {
+            router: Router::new(limits.switches, limits.recompute_every),
+            limits,
+            outputs: VecDeque::new(),
+            election: 0,
+            era: 0,
+            revision: 0,
+            store_up: false,
+            lead_until: Time::ZERO,
+            routing_paused: true,
+            mirror: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            conns: HashMap::new(),
+            rooms: BTreeMap::new(),
+            calls: HashMap::new(),
+            next_call: 0,
+            claims: claims::Claims::default(),
+            rings: HashMap::new(),
+            directory_due: None,
+            directory: Arc::default(),
+            sweep_due: Time::ZERO,
+            table_n: 0,
+            settle_until: None,
+            settling: BTreeSet::new(),
+        }
+    }
+
+    /// Takes an input.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        match input {
+            Input::Leading {
+                election,
+                era,
+                snapshot,
+            } => self.leading(now, election, era, snapshot),
+            Input::Renewed(at) => {
+                self.lead_until = at + self.limits.election_ttl;
+                self.routing_paused = false;
+            }
+            Input::StoreLost => self.store_lost(),
+            Input::Era(era) => self.era_raised(now, era),
+            Input::Changed(batch) => self.changed(now, batch),
+            Input::Called(id, result) => self.called(now, id, result),
+            Input::Joined {
+                conn,
+                node,
+                session,
+                fresh,
+                highest,
+            } => self.joined(now, conn, node, session, fresh, highest),
+            Input::Left(conn) => self.left(now, conn),
+            Input::Said(conn, said) => self.said(now, conn, said),
+            Input::Claim(ticket, claim) => self.claim(now, ticket, claim),
+            Input::Release {
+                session,
+                room,
+                stream,
+                generation,
+            } => self.release(now, session, &room, &stream, generation),
+        }
+    }
+
+    /// What is to be done next.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`handle_timeout`](State::handle_timeout) has something to do.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        if self.election == 0 {
+            return None;
+        }
+        let router = self.router.due().map(|due| match self.settle_until {
+            Some(settled) => due.max(settled),
+            None => due,
+        });
+        let router = router.filter(|_| !self.routing_paused);
+        [self.directory_due, router, Some(self.sweep_due)]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Now) {
+        if self.directory_due.is_some_and(|due| due <= now.time) {
+            self.tell_directory();
+        }
+        if self.sweep_due <= now.time {
+            self.sweep(now);
+        }
+        self.route(now);
+    }
+
+    /// The version of the newest tables.
+    pub fn version(&self) -> Version {
+        Version {
+            era: u32::from(self.era),
+            election: self.election,
+            n: self.table_n,
+        }
+    }
+
+    /// Paths and links.
+    pub fn router(&self) -> &Router {
+        &self.router
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    /// Whether another run of the node, or none, is there in place of `boot`.
+    fn is_gone(&self, node: &NodeId, boot: BootId) -> bool {
+        self.nodes.get(node).is_none_or(|n| n.info.boot != boot)
+    }
+}

@@ -7,7 +7,7 @@ use etcd_client::{
     PutOptions, SortOrder, SortTarget, TxnOp, WatchOptions, WatchResponse, WatchStream,
 };
 use futures_util::{FutureExt, future::BoxFuture};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     Batch, Compare, Entry, Error, Event, LeaseId, Revision, Snapshot, Store, Txn, Watch, Write,
@@ -68,7 +68,33 @@ impl Etcd {
         &self,
         call: impl Future<Output = Result<T, etcd_client::Error>>,
     ) -> Result<T, Error> {
-        match tokio::time::timeout(self.timeout, call).await {
+        self.until(Instant::now() + self.timeout, call).await
+    }
+
+    /// Several attempts while it is unavailable, together within the timeout.
+    async fn repeated<T, F>(&self, call: impl Fn(Client) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, etcd_client::Error>>,
+    {
+        let deadline = Instant::now() + self.timeout;
+        let mut backoff = Backoff::default();
+        for _ in 1..ATTEMPTS {
+            let told = self.until(deadline, call(self.client.clone())).await;
+            let wait = backoff.next();
+            if !matches!(told, Err(Error::Unavailable(_))) || Instant::now() + wait >= deadline {
+                return told;
+            }
+            tokio::time::sleep(wait).await;
+        }
+        self.until(deadline, call(self.client.clone())).await
+    }
+
+    async fn until<T>(
+        &self,
+        deadline: Instant,
+        call: impl Future<Output = Result<T, etcd_client::Error>>,
+    ) -> Result<T, Error> {
+        match tokio::time::timeout_at(deadline, call).await {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(error)) => Err(self.told(&error)),
             Err(_) => {
@@ -78,21 +104,6 @@ impl Etcd {
                 )))
             }
         }
-    }
-
-    /// Several attempts while it is unavailable.
-    async fn repeated<T, F>(&self, call: impl Fn(Client) -> F) -> Result<T, Error>
-    where
-        F: Future<Output = Result<T, etcd_client::Error>>,
-    {
-        let mut backoff = Backoff::default();
-        for _ in 1..ATTEMPTS {
-            match self.once(call(self.client.clone())).await {
-                Err(Error::Unavailable(_)) => tokio::time::sleep(backoff.next()).await,
-                told => return told,
-            }
-        }
-        self.once(call(self.client.clone())).await
     }
 
     /// etcd's own error in the contract's words. etcd tells errors apart by their text

@@ -7,7 +7,7 @@
 mod disk;
 mod engine;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture};
 use longspan_proto::time::Time;

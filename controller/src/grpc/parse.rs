@@ -1,0 +1,244 @@
+//! Messages of nodes, checked: inside, no invalid name can be written down. Errors name the field.
+
+use std::net::SocketAddr;
+
+use longspan_proto::{
+    control::{self, FromNode, from_node},
+    ids::{BootId, Generation, Net, NodeId, Room, RoomName, Stream, Tenant},
+    wire::Role,
+};
+use longspan_topology::{
+    graph::{Link, Metrics},
+    routes::Version,
+};
+use tonic::Status;
+
+use crate::{
+    routes::Report,
+    state::{Claim, Said, record},
+    store::LeaseId,
+};
+
+/// The longest free text of a node (city, URL, version), in bytes.
+const MAX_TEXT: usize = 512;
+/// Addresses of one node.
+const MAX_ADDRESSES: usize = 16;
+/// Relays an edge may be attached to.
+const MAX_ATTACHED: usize = 8;
+/// The longest publisher identity, in bytes (a token's subject).
+const MAX_IDENTITY: usize = 256;
+/// What is kept of a refusal's reason, in bytes.
+const MAX_REASON: usize = 1_024;
+/// The longest delay that is believed, in µs: an hour. Clocks' offsets are larger and not bounded.
+const MAX_DELAY_US: u64 = 3_600_000_000;
+
+/// A [`control::Join`].
+pub struct Joined {
+    pub node: record::Node,
+    pub session: LeaseId,
+    pub highest: Generation,
+}
+
+type Parsed<T> = Result<T, String>;
+
+pub fn join(join: control::Join) -> Parsed<Joined> {
+    let node = join.node.ok_or("join.node is missing")?;
+    let role = match control::Role::try_from(node.role) {
+        Ok(control::Role::Relay) => Role::Relay,
+        Ok(control::Role::Edge) => Role::Edge,
+        _ => {
+            return Err(format!(
+                "join.node.role: {} is neither relay nor edge",
+                node.role
+            ));
+        }
+    };
+    if node.quic_addresses.len() > MAX_ADDRESSES {
+        return Err(format!(
+            "join.node.quic_addresses: {} addresses; the limit is {MAX_ADDRESSES}",
+            node.quic_addresses.len()
+        ));
+    }
+    for address in &node.quic_addresses {
+        let parsed: Result<SocketAddr, _> = address.parse();
+        parsed.map_err(|_| format!("join.node.quic_addresses: {address:?} is no ip:port"))?;
+    }
+    let within = |field: &str, value: f64, limit: f64| {
+        let ok = value.is_finite() && value.abs() <= limit;
+        ok.then_some(value)
+            .ok_or_else(|| format!("join.node.{field}: {value} is not within ±{limit}"))
+    };
+    if join.session < 0 {
+        return Err(format!("join.session: {} is negative", join.session));
+    }
+    Ok(Joined {
+        node: record::Node {
+            id: name("join.node.id", &node.id)?,
+            role,
+            boot: BootId(node.boot_id),
+            region: name("join.node.region", &node.region)?,
+            zone: name("join.node.zone", &node.zone)?,
+            country: text("join.node.country", node.country)?,
+            city: text("join.node.city", node.city)?,
+            lat: within("latitude", node.latitude, 90.0)?,
+            lon: within("longitude", node.longitude, 180.0)?,
+            quic: node.quic_addresses,
+            http: text("join.node.http_url", node.http_url)?,
+            rtmp: text("join.node.rtmp_url", node.rtmp_url)?,
+            admin: text("join.node.admin_url", node.admin_url)?,
+            version: text("join.node.version", node.version)?,
+            attached: attached("join.node.attached", &node.attached)?,
+        },
+        session: join.session,
+        highest: Generation(join.highest_generation),
+    })
+}
+
+pub fn said(message: FromNode, max_links: usize) -> Parsed<Said> {
+    use from_node::Message as M;
+    Ok(match message.message.ok_or("a message holds nothing")? {
+        M::Join(_) => return Err("join came a second time".into()),
+        M::Heartbeat(_) => Said::Heartbeat,
+        M::Links(links) => {
+            let count = links.links.len();
+            if count > max_links {
+                return Err(format!("links: {count} reports; the limit is {max_links}"));
+            }
+            Said::Links(links.links.into_iter().map(link).collect::<Parsed<_>>()?)
+        }
+        M::TableAck(ack) => Said::Ack(version("table_ack.version", ack.version)?),
+        M::TableNack(mut nack) => {
+            let end = nack.reason.floor_char_boundary(MAX_REASON);
+            nack.reason.truncate(end);
+            Said::Nack(version("table_nack.version", nack.version)?, nack.reason)
+        }
+        M::Attached(told) => Said::Attached(attached("attached.relays", &told.relays)?),
+        M::WatchRoom(watch) => Said::Watch {
+            room: room("watch_room", &watch.tenant, &watch.room)?,
+            viewers: watch.viewers,
+            members: watch.members,
+        },
+        M::UnwatchRoom(watch) => Said::Unwatch(room("unwatch_room", &watch.tenant, &watch.room)?),
+    })
+}
+
+pub fn claim(claim: control::ClaimRequest) -> Parsed<Claim> {
+    if claim.identity.len() > MAX_IDENTITY {
+        return Err(format!(
+            "identity is {} bytes long; the limit is {MAX_IDENTITY}",
+            claim.identity.len()
+        ));
+    }
+    Ok(Claim {
+        session: claim.session,
+        edge: name("edge", &claim.edge)?,
+        room: room("claim", &claim.tenant, &claim.room)?,
+        stream: name("stream", &claim.stream)?,
+        identity: claim.identity,
+    })
+}
+
+pub fn release(release: &control::ReleaseRequest) -> Parsed<(RoomName, Stream)> {
+    let room = room("release", &release.tenant, &release.room)?;
+    Ok((room, name("stream", &release.stream)?))
+}
+
+/// With certificates, a node is who its certificate says.
+pub fn certified(
+    certificates: Option<&[rustls::pki_types::CertificateDer<'static>]>,
+    id: &NodeId,
+) -> Result<(), Status> {
+    let Some(chain) = certificates else {
+        // Without TLS: loopback only, see `Config::tls`.
+        return Ok(());
+    };
+    let denied = |why: String| {
+        metrics::counter!("longspan_rejected_total", "reason" => "certificate").increment(1);
+        Status::permission_denied(why)
+    };
+    let leaf = chain.first();
+    let leaf = leaf.ok_or_else(|| denied(format!("{id} shows no certificate")))?;
+    let certificate = webpki::EndEntityCert::try_from(leaf)
+        .map_err(|e| denied(format!("{id} shows a certificate that cannot be read: {e}")))?;
+    let name = rustls::pki_types::ServerName::try_from(id.as_str())
+        .map_err(|_| denied(format!("{id} cannot be the name of a certificate")))?;
+    certificate
+        .verify_is_valid_for_subject_name(&name)
+        .map_err(|_| denied(format!("the certificate shown is not {id}'s")))
+}
+
+fn name<T: std::str::FromStr<Err = longspan_proto::ids::NameError>>(
+    field: &str,
+    value: &str,
+) -> Parsed<T> {
+    value.parse().map_err(|e| format!("{field}: {e}"))
+}
+
+fn text(field: &str, value: String) -> Parsed<String> {
+    match value.len() {
+        0..=MAX_TEXT => Ok(value),
+        len => Err(format!(
+            "{field} is {len} bytes long; the limit is {MAX_TEXT}"
+        )),
+    }
+}
+
+fn attached(field: &str, relays: &[String]) -> Parsed<Vec<NodeId>> {
+    if relays.len() > MAX_ATTACHED {
+        return Err(format!(
+            "{field}: {} relays; the limit is {MAX_ATTACHED}",
+            relays.len()
+        ));
+    }
+    relays.iter().map(|relay| name(field, relay)).collect()
+}
+
+fn room(field: &str, tenant: &str, room: &str) -> Parsed<RoomName> {
+    let tenant: Tenant = name(&format!("{field}.tenant"), tenant)?;
+    let room: Room = name(&format!("{field}.room"), room)?;
+    Ok(RoomName { tenant, room })
+}
+
+fn version(field: &str, version: Option<control::TableVersion>) -> Parsed<Version> {
+    let version = version.ok_or_else(|| format!("{field} is missing"))?;
+    Ok(Version {
+        era: version.era,
+        election: version.election,
+        n: version.n,
+    })
+}
+
+fn link(report: control::LinkReport) -> Parsed<Report> {
+    let from: NodeId = name("links.from", &report.from)?;
+    let net: Net = name("links.net", &report.net)?;
+    let bounded = |field: &str, value: u64| {
+        let ok = value <= MAX_DELAY_US;
+        ok.then_some(value)
+            .ok_or_else(|| format!("links.{field}: {value} µs from {from} is over an hour"))
+    };
+    if !(0.0..=1.0).contains(&report.loss) {
+        return Err(format!(
+            "links.loss: {} from {from} is not within 0 … 1",
+            report.loss
+        ));
+    }
+    // Sums of a path's raw delays must not overflow; clocks begin at their process's start.
+    if report.raw_delay_us.unsigned_abs() > i64::MAX as u64 / 1_024 {
+        return Err(format!(
+            "links.raw_delay_us: {} from {from} is no clock difference",
+            report.raw_delay_us
+        ));
+    }
+    let metrics = Metrics {
+        raw_delay_us: report.raw_delay_us,
+        rtt_us: bounded("rtt_us", report.rtt_us)?,
+        jitter_p95_us: bounded("jitter_p95_us", report.jitter_p95_us)?,
+        loss: report.loss,
+    };
+    let link = Link {
+        net,
+        up: report.up,
+        metrics,
+    };
+    Ok(Report { from, link })
+}

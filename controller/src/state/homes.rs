@@ -1,0 +1,214 @@
+//! Each room's home relay: who gives its messages their order. Placed on a ring over the relays
+//! nearest to the room; another one, under a higher generation, when it dies.
+
+use longspan_proto::{
+    ids::{NodeId, Region, RoomName, Stream, Zone},
+    wire::Role,
+};
+use longspan_topology::ring::Ring;
+
+use super::{Call, Done, Event, Now, State, key::Key, members, record, store_side::Purpose};
+use crate::store::{Compare, Error, Write};
+
+/// How often a placement begins anew because the store changed meanwhile.
+const ATTEMPTS: u32 = 5;
+
+/// Where a placement stands.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// The last generation is being read, for this relay.
+    Read(NodeId, u32),
+    /// The record is being written.
+    Commit(record::Room, Vec<Write>, u32),
+}
+
+impl State {
+    /// Gives a room that is in use a home if it has none that lives.
+    pub(super) fn place_home(&mut self, now: Now, name: &RoomName) {
+        self.place(now, name, 0);
+    }
+
+    fn place(&mut self, now: Now, name: &RoomName, attempt: u32) {
+        if !self.store_up {
+            return;
+        }
+        let Some(room) = self.rooms.get(name) else {
+            return;
+        };
+        let homeless = match &room.home {
+            Some(home) => self.is_gone(&home.relay, home.boot),
+            None => true,
+        };
+        if !homeless || room.placing || !room.is_used() {
+            return;
+        }
+        let record_is_there = self.mirror.contains_key(&Key::Room(name.clone()));
+        let (purpose, call) = match self.choose_home(name) {
+            Some(relay) => {
+                let key = Key::Generation(name.clone(), Stream::room()).to_string();
+                let step = Step::Read(relay, attempt);
+                (Purpose::Home(name.clone(), step), Call::Read(key))
+            }
+            None if record_is_there => return,
+            None => {
+                let key = Key::Room(name.clone()).to_string();
+                let record = record::Room {
+                    home: None,
+                    created_ms: now.unix_ms,
+                };
+                let writes = vec![Write::Put {
+                    key: key.clone(),
+                    value: record::write(&record),
+                    lease: None,
+                }];
+                let call = self.fenced(vec![Compare::Absent(key)], writes.clone());
+                let step = Step::Commit(record, writes, ATTEMPTS);
+                (Purpose::Home(name.clone(), step), call)
+            }
+        };
+        self.call(purpose, call);
+        if let Some(room) = self.rooms.get_mut(name) {
+            room.placing = true;
+        }
+    }
+
+    /// The room's place on the ring of the region its first edge is in, or of the nearest region
+    /// that has a relay.
+    fn choose_home(&mut self, name: &RoomName) -> Option<NodeId> {
+        let room = self.rooms.get(name)?;
+        let first = room.edges.iter().min_by_key(|(_, s)| s.since_ms);
+        let first = first.map(|(edge, _)| edge);
+        let origin = room.streams.values().next().map(|h| &h.record.origin);
+        let at = &self.nodes.get(first.or(origin)?)?.info;
+        let connected = self
+            .nodes
+            .values()
+            .filter(|n| n.is_relay() && n.conn.is_some());
+        let region: Region = connected
+            .map(|n| &n.info)
+            .min_by(|a, b| {
+                let rank = |n: &record::Node| {
+                    let here = n.region != at.region;
+                    (here, members::distance_km(at, n))
+                };
+                let (a_rank, b_rank) = (rank(a), rank(b));
+                let order = a_rank.0.cmp(&b_rank.0).then(a_rank.1.total_cmp(&b_rank.1));
+                order.then_with(|| a.id.cmp(&b.id))
+            })?
+            .region
+            .clone();
+        let nodes = &self.nodes;
+        let ring = self.rings.entry(region.clone()).or_insert_with(|| {
+            let relays = nodes
+                .values()
+                .filter(|n| n.info.role == Role::Relay && n.conn.is_some());
+            let in_region = relays.filter(|n| n.info.region == region);
+            Ring::new(in_region.map(|n| (n.info.id.clone(), Zone::clone(&n.info.zone))))
+        });
+        ring.home(name).cloned()
+    }
+
+    pub(super) fn home_step(
+        &mut self,
+        now: Now,
+        name: RoomName,
+        step: Step,
+        result: Result<Done, Error>,
+    ) {
+        let Some(room) = self.rooms.get_mut(&name) else {
+            return;
+        };
+        match (step, result) {
+            (Step::Read(relay, attempt), Ok(Done::Entry(entry))) => {
+                let created_ms = match room.created_ms {
+                    0 => now.unix_ms,
+                    known => known,
+                };
+                let held = room.home.as_ref().map(|home| record::Issued {
+                    generation: home.generation,
+                    hls_base: 0,
+                });
+                let key = Key::Generation(name.clone(), Stream::room()).to_string();
+                let last = self.last_issued(key.clone(), entry.as_ref(), held);
+                let boot = self.nodes.get(&relay).map(|node| node.info.boot);
+                let (Ok((compare, last)), Some(boot)) = (last, boot) else {
+                    self.placed(&name);
+                    return;
+                };
+                let issued = record::Issued {
+                    hls_base: 0,
+                    ..self.next_issued(last, 0)
+                };
+                let record = record::Room {
+                    home: Some(record::Home {
+                        relay,
+                        boot,
+                        generation: issued.generation,
+                    }),
+                    created_ms,
+                };
+                let put = |key: String, value| Write::Put {
+                    key,
+                    value,
+                    lease: None,
+                };
+                let writes = vec![
+                    put(key, record::write(&issued)),
+                    put(Key::Room(name.clone()).to_string(), record::write(&record)),
+                ];
+                let call = self.fenced(vec![compare], writes.clone());
+                let step = Step::Commit(record, writes, attempt);
+                self.call(Purpose::Home(name, step), call);
+            }
+            (Step::Commit(record, writes, _), Ok(Done::Committed(revision))) => {
+                room.created_ms = record.created_ms;
+                self.mirror_writes(&writes, revision);
+                self.placed(&name);
+                if let Some(home) = record.home {
+                    self.set_home(&name, home);
+                }
+                // It may have gone while it was being written.
+                self.place_home(now, &name);
+            }
+            (Step::Commit(_, _, attempt), Err(Error::Conflict)) if attempt < ATTEMPTS => {
+                self.placed(&name);
+                self.place(now, &name, attempt + 1);
+            }
+            // Tried again when the store is back, or at the next sweep.
+            _ => self.placed(&name),
+        }
+    }
+
+    fn placed(&mut self, name: &RoomName) {
+        if let Some(room) = self.rooms.get_mut(name) {
+            room.placing = false;
+        }
+    }
+
+    fn set_home(&mut self, name: &RoomName, home: record::Home) {
+        let Some(room) = self.rooms.get_mut(name) else {
+            return;
+        };
+        let event = Event::HomePlaced {
+            room: name.clone(),
+            relay: home.relay.clone(),
+            generation: home.generation,
+            before: room.home.as_ref().map(|h| h.relay.clone()),
+        };
+        room.home = Some(home);
+        self.event(event);
+        self.tell_room(name);
+    }
+
+    /// Homes that a node was, or may now be.
+    pub(super) fn place_homes(&mut self, now: Now) {
+        let homeless = self.rooms.iter().filter(|(_, room)| match &room.home {
+            Some(home) => self.is_gone(&home.relay, home.boot),
+            None => true,
+        });
+        let names: Vec<RoomName> = homeless.map(|(name, _)| name.clone()).collect();
+        for name in names {
+            self.place_home(now, &name);
+        }
+    }
+}

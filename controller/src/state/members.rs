@@ -1,0 +1,305 @@
+//! Who is there: joining, leaving, the directory, and each node's table.
+
+use longspan_proto::{
+    control::{self, ToNode, to_node},
+    ids::{Generation, NodeId, RoomName},
+    wire::Role,
+};
+use longspan_topology::routes::Version;
+
+use super::{
+    Call, Close, Conn, DIRECTORY_EVERY, Event, Node, Now, Output, Said, State, key::Key, record,
+    store_side::Purpose,
+};
+use crate::store::LeaseId;
+
+/// Which table a node has.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TableState {
+    /// Pushed last.
+    pub sent: Option<Version>,
+    /// Taken last.
+    pub acked: Option<Version>,
+    /// Refused last, and why.
+    pub nacked: Option<(Version, String)>,
+}
+
+impl Node {
+    pub(super) fn is_relay(&self) -> bool {
+        self.info.role == Role::Relay
+    }
+}
+
+impl State {
+    pub(super) fn joined(
+        &mut self,
+        now: Now,
+        conn: Conn,
+        info: record::Node,
+        session: LeaseId,
+        fresh: LeaseId,
+        highest: Generation,
+    ) {
+        let id = info.id.clone();
+        if highest.era() > self.era {
+            // The store is older than what was given out from it.
+            let era = highest.era().saturating_add(1);
+            self.outputs.push_back(Output::RaiseEra(era));
+        }
+        if let Some(known) = self.nodes.get(&id) {
+            if let Some(old) = known.conn {
+                self.conns.remove(&old);
+                self.outputs
+                    .push_back(Output::Close(old, Close::Replaced(id.clone())));
+            }
+            if known.info.boot != info.boot {
+                let lease = known.lease;
+                self.remove_node(now, &id);
+                self.mirror.retain(|_, stored| stored.lease != Some(lease));
+                if self.store_up {
+                    self.call(Purpose::Revoke, Call::Revoke(lease));
+                }
+            }
+        }
+        let taken = self
+            .nodes
+            .values()
+            .any(|n| n.lease == session && n.info.id != id);
+        let lease = if session > 0 && !taken {
+            session
+        } else {
+            fresh
+        };
+        let node = self
+            .nodes
+            .entry(id.clone())
+            .or_insert_with(|| Node::new(info.clone(), lease, now.time));
+        node.info = info;
+        node.conn = Some(conn);
+        node.heard = now.time;
+        node.keep = true;
+        node.dirty = node.all_keys();
+        node.table = TableState::default();
+        self.conns.insert(conn, id.clone());
+        let welcome = control::Welcome {
+            session: node.lease,
+            ttl_ms: self.limits.lease_ttl.as_millis() as u32,
+            ticket_key: Default::default(),
+        };
+        self.event(Event::NodeJoined { node: id.clone() });
+        self.say(conn, to_node::Message::Welcome(welcome));
+        self.sync(&id);
+        self.membership_changed(now);
+        let known = control::Directory {
+            nodes: self.directory().to_vec(),
+        };
+        self.say(conn, to_node::Message::Directory(known));
+        self.router.push_to(now.time, &id);
+        self.place_homes(now);
+    }
+
+    pub(super) fn left(&mut self, now: Now, conn: Conn) {
+        let Some(id) = self.conns.remove(&conn) else {
+            return;
+        };
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.conn = None;
+            node.heard = now.time;
+        }
+        self.event(Event::NodeLeft { node: id });
+        self.membership_changed(now);
+    }
+
+    /// A node is there no more: nor are its streams, nor is it in rooms.
+    pub(super) fn remove_node(&mut self, now: Now, id: &NodeId) {
+        let Some(node) = self.nodes.remove(id) else {
+            return;
+        };
+        if let Some(conn) = node.conn {
+            self.conns.remove(&conn);
+        }
+        self.event(Event::NodeGone { node: id.clone() });
+        for (room, stream) in self.claims.held_by(id) {
+            self.stream_gone(now, &room, &stream);
+        }
+        self.forget_holder(id);
+        let rooms: Vec<RoomName> = node.rooms.iter().cloned().collect();
+        for room in rooms {
+            self.edge_gone(now, &room, id);
+        }
+        self.settling.remove(id);
+        self.router.forget(id);
+        self.membership_changed(now);
+        self.place_homes(now);
+    }
+
+    pub(super) fn said(&mut self, now: Now, conn: Conn, said: Said) {
+        let Some(id) = self.conns.get(&conn).cloned() else {
+            return;
+        };
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return;
+        };
+        node.heard = now.time;
+        match said {
+            Said::Heartbeat => {
+                node.keep = true;
+                self.sync(&id);
+            }
+            Said::Links(links) => {
+                self.router.report(now.time, &id, &links);
+                if self.settling.remove(&id) && self.settling.is_empty() {
+                    self.settle_until = None;
+                }
+            }
+            Said::Ack(version) => node.table.acked = Some(version),
+            Said::Nack(version, reason) => {
+                node.table.nacked = Some((version, reason.clone()));
+                self.event(Event::TableRefused {
+                    node: id,
+                    version: shown(version),
+                    reason,
+                });
+            }
+            Said::Attached(relays) => {
+                if node.info.attached != relays {
+                    node.info.attached = relays;
+                    node.dirty.insert(Key::Node(id.clone()));
+                    self.sync(&id);
+                    self.directory_changed(now);
+                }
+            }
+            Said::Watch {
+                room,
+                viewers,
+                members,
+            } => self.watch(now, &id, room, viewers, members),
+            Said::Unwatch(room) => self.unwatch(now, &id, &room),
+        }
+    }
+
+    pub(super) fn era_raised(&mut self, now: Now, era: u16) {
+        if era > self.era {
+            self.era = era;
+            self.event(Event::EraRaised { era });
+            self.router.push_all(now.time);
+        }
+    }
+
+    pub(super) fn membership_changed(&mut self, now: Now) {
+        self.rings.clear();
+        self.router.changed(now.time);
+        self.directory_changed(now);
+    }
+
+    fn directory_changed(&mut self, now: Now) {
+        self.directory = Default::default();
+        self.directory_due.get_or_insert(now.time + DIRECTORY_EVERY);
+    }
+
+    /// All nodes, as they are told of each other.
+    pub(super) fn directory(&mut self) -> &[control::Node] {
+        if self.directory.is_empty() {
+            self.directory =
+                std::sync::Arc::new(self.nodes.values().map(|n| told(&n.info)).collect());
+        }
+        &self.directory
+    }
+
+    pub(super) fn tell_directory(&mut self) {
+        self.directory_due = None;
+        let nodes = self.directory().to_vec();
+        let message = to_node::Message::Directory(control::Directory { nodes });
+        let conns: Vec<Conn> = self.conns.keys().copied().collect();
+        for conn in conns {
+            self.say(conn, message.clone());
+        }
+    }
+
+    fn say(&mut self, conn: Conn, message: to_node::Message) {
+        let message = Some(message);
+        self.outputs
+            .push_back(Output::Push(conn, ToNode { message }));
+    }
+
+    /// Computes tables if something changed, and pushes those that differ.
+    pub(super) fn route(&mut self, now: Now) {
+        self.routing_paused |= now.time >= self.lead_until;
+        if self.settle_until.is_some_and(|at| at <= now.time) {
+            self.settle_until = None;
+        }
+        let due = self.router.due().is_some_and(|due| due <= now.time);
+        if self.routing_paused || !due || self.settle_until.is_some() {
+            return;
+        }
+        let nodes: Vec<_> = self
+            .nodes
+            .values()
+            .map(|n| (n.info.id.clone(), n.info.role, n.conn.is_some()))
+            .collect();
+        let routed = self.router.recompute(now, &nodes);
+        for switch in routed.switches {
+            self.event(Event::RouteSwitched(switch));
+        }
+        if routed.push.is_empty() {
+            return;
+        }
+        self.table_n += 1;
+        let version = self.version();
+        self.event(Event::TablesPushed {
+            version: shown(version),
+            nodes: routed.push.len(),
+        });
+        for id in routed.push {
+            let Some(table) = self.router.table(&id) else {
+                continue;
+            };
+            let message = table.message(version);
+            if let Some(node) = self.nodes.get_mut(&id)
+                && let Some(conn) = node.conn
+            {
+                node.table.sent = Some(version);
+                self.say(conn, to_node::Message::Table(message));
+            }
+        }
+    }
+}
+
+/// A node as other nodes are told of it.
+fn told(info: &record::Node) -> control::Node {
+    let role = match info.role {
+        Role::Relay => control::Role::Relay,
+        Role::Edge => control::Role::Edge,
+    };
+    control::Node {
+        id: info.id.to_string(),
+        role: role.into(),
+        boot_id: info.boot.0,
+        region: info.region.to_string(),
+        zone: info.zone.to_string(),
+        country: info.country.clone(),
+        city: info.city.clone(),
+        latitude: info.lat,
+        longitude: info.lon,
+        quic_addresses: info.quic.clone(),
+        http_url: info.http.clone(),
+        rtmp_url: info.rtmp.clone(),
+        admin_url: info.admin.clone(),
+        version: info.version.clone(),
+        attached: info.attached.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// `era.election.n`.
+pub fn shown(version: Version) -> String {
+    format!("{}.{}.{}", version.era, version.election, version.n)
+}
+
+/// Great-circle distance (haversine, mean Earth radius 6,371 km).
+pub(super) fn distance_km(a: &record::Node, b: &record::Node) -> f64 {
+    let (lat_a, lat_b) = (a.lat.to_radians(), b.lat.to_radians());
+    let half = |d: f64| (d / 2.0).sin().powi(2);
+    let lon = half((b.lon - a.lon).to_radians());
+    let h = half(lat_b - lat_a) + lat_a.cos() * lat_b.cos() * lon;
+    2.0 * 6_371.0 * h.sqrt().min(1.0).asin()
+}

@@ -1,0 +1,224 @@
+//! What stands in the store: JSON with a schema version `v`. Fields may be added within a
+//! version; a record of a newer version is left alone (read as nothing, never overwritten by a
+//! soft write).
+
+use longspan_proto::{
+    ids::{BootId, Generation, NodeId, Region, Zone},
+    wire::Role,
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+/// The schema version written.
+pub const VERSION: u32 = 1;
+
+/// Reads a record. `None`: not ours, or newer than this program.
+pub fn read<T: DeserializeOwned>(value: &str) -> Option<T> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        v: u32,
+    }
+    let versioned: Versioned = serde_json::from_str(value).ok()?;
+    (versioned.v <= VERSION)
+        .then(|| serde_json::from_str(value).ok())
+        .flatten()
+}
+
+/// Writes a record.
+pub fn write<T: Serialize>(record: &T) -> String {
+    #[derive(Serialize)]
+    struct Versioned<'a, T> {
+        v: u32,
+        #[serde(flatten)]
+        record: &'a T,
+    }
+    let versioned = Versioned { v: VERSION, record };
+    // Plain structs of texts and numbers always serialise.
+    serde_json::to_string(&versioned).unwrap_or_default()
+}
+
+/// `nodes/{id}`: a node as everybody knows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// Its name.
+    pub id: NodeId,
+    /// What it is.
+    #[serde(with = "role")]
+    pub role: Role,
+    /// Tells restarts apart (in hex: JSON numbers end at 2^53).
+    #[serde(with = "hex")]
+    pub boot: BootId,
+    /// Where it runs.
+    pub region: Region,
+    /// Which IDC.
+    pub zone: Zone,
+    /// ISO 3166-1 alpha-2, or empty.
+    pub country: String,
+    /// In words.
+    pub city: String,
+    /// Degrees north.
+    pub lat: f64,
+    /// Degrees east.
+    pub lon: f64,
+    /// Where its QUIC listens, best first.
+    pub quic: Vec<String>,
+    /// What users reach, for an edge.
+    pub http: String,
+    /// What users reach, for an edge.
+    pub rtmp: String,
+    /// Its private listener.
+    pub admin: String,
+    /// The program's version.
+    pub version: String,
+    /// The relays an edge is attached to, best first.
+    pub attached: Vec<NodeId>,
+}
+
+/// `tenants/{tenant}/rooms/{room}`: placement.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Room {
+    /// Who gives its messages their order; none while there is no relay.
+    pub home: Option<Home>,
+    /// When the room was made, Unix ms.
+    pub created_ms: u64,
+}
+
+/// Who gives a room's messages their order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Home {
+    /// The relay.
+    pub relay: NodeId,
+    /// Which run of it: another one holds none of the room's messages.
+    #[serde(with = "hex")]
+    pub boot: BootId,
+    /// Its fencing number.
+    #[serde(with = "generation")]
+    pub generation: Generation,
+}
+
+/// `…/streams/{stream}`: who holds a stream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Stream {
+    /// The edge its publisher is at.
+    pub origin: NodeId,
+    /// The fencing number.
+    #[serde(with = "generation")]
+    pub generation: Generation,
+    /// The HLS media sequence number of group 0.
+    pub hls_base: u64,
+    /// Who publishes; empty: the anonymous publisher of an open room.
+    pub identity: String,
+    /// When it was claimed, Unix ms.
+    pub claimed_ms: u64,
+}
+
+/// `…/edges/{edge}`: an edge serves the room.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Edge {
+    /// Since when, Unix ms.
+    pub since_ms: u64,
+}
+
+/// `generations/…`: the last one given out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Issued {
+    /// The last generation.
+    #[serde(with = "generation")]
+    pub generation: Generation,
+    /// Its HLS base; the next one's is higher. 0 for a room's home.
+    pub hls_base: u64,
+}
+
+/// `election`: who leads.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Election {
+    /// The controller.
+    pub id: NodeId,
+    /// Where nodes reach it.
+    pub url: String,
+}
+
+/// `"era.counter"`, as everywhere an operator reads it.
+mod generation {
+    use longspan_proto::ids::Generation;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(g: &Generation, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(g)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Generation, D::Error> {
+        let text = String::deserialize(d)?;
+        let parsed = text.split_once('.').and_then(|(era, counter)| {
+            let counter: u64 = counter.parse().ok()?;
+            (counter < 1 << 48).then_some(Generation::new(era.parse().ok()?, counter))
+        });
+        parsed.ok_or_else(|| D::Error::custom(format!("{text:?} is no era.counter")))
+    }
+}
+
+mod hex {
+    use longspan_proto::ids::BootId;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(boot: &BootId, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(&format_args!("{:016x}", boot.0))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<BootId, D::Error> {
+        let text = String::deserialize(d)?;
+        u64::from_str_radix(&text, 16)
+            .map(BootId)
+            .map_err(D::Error::custom)
+    }
+}
+
+mod role {
+    use longspan_proto::wire::Role;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(role: &Role, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(super::role_name(*role))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Role, D::Error> {
+        match &*String::deserialize(d)? {
+            "relay" => Ok(Role::Relay),
+            "edge" => Ok(Role::Edge),
+            other => Err(D::Error::custom(format!("{other:?} is no role"))),
+        }
+    }
+}
+
+/// `relay` or `edge`.
+pub fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Relay => "relay",
+        Role::Edge => "edge",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What operators see in `etcdctl get --prefix /longspan/v1/`.
+    #[test]
+    fn records_are_golden_and_newer_ones_are_left_alone() {
+        let stream = Stream {
+            origin: NodeId::new("hk-edge-1").unwrap(),
+            generation: Generation::new(1, 7),
+            hls_base: 1_700_000_000,
+            identity: "ann".into(),
+            claimed_ms: 1_700_000_000_000,
+        };
+        let text = write(&stream);
+        assert_eq!(
+            text,
+            r#"{"v":1,"origin":"hk-edge-1","generation":"1.7","hls_base":1700000000,"identity":"ann","claimed_ms":1700000000000}"#
+        );
+        assert_eq!(read::<Stream>(&text), Some(stream));
+        assert_eq!(read::<Stream>(&text.replace("\"v\":1", "\"v\":2")), None);
+        assert_eq!(read::<Stream>(&text.replace("1.7", "7")), None);
+        assert_eq!(read::<Stream>("nonsense"), None);
+    }
+}

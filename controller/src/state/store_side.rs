@@ -1,0 +1,675 @@
+//! What stands in the store, what should, and the calls that bring the two together.
+
+use std::collections::BTreeSet;
+
+use longspan_proto::ids::{Generation, NodeId, RoomName, Stream};
+
+use super::{
+    Call, CallId, Done, Event, Held, Mirrored, Node, Now, Output, Room, Serving, State, key::Key,
+    members::TableState, record,
+};
+use crate::store::{
+    self, Batch, Compare, Entry, Error, LeaseId, MAX_OPERATIONS, Revision, Snapshot, Txn, Write,
+};
+
+/// What a call was made for.
+#[derive(Debug)]
+pub(super) enum Purpose {
+    /// A node's lease.
+    Grant(NodeId, LeaseId),
+    /// A node's lease.
+    Keep(NodeId, LeaseId),
+    /// A node's records; the writes, to be mirrored when they are done.
+    Sync(NodeId, Vec<Write>),
+    /// An old lease of a node that came back as another run.
+    Revoke,
+    /// See `claims`.
+    Claim(RoomName, Stream),
+    /// A record without its holder is deleted.
+    Drop(RoomName, Stream, Generation),
+    /// A held stream is put again.
+    Restore(RoomName, Stream, Vec<Write>),
+    /// See `homes`.
+    Home(RoomName, super::homes::Step),
+    /// An idle room's record is deleted.
+    Forget(RoomName),
+}
+
+impl State {
+    pub(super) fn call(&mut self, purpose: Purpose, call: Call) -> CallId {
+        self.next_call += 1;
+        self.calls.insert(self.next_call, purpose);
+        self.outputs.push_back(Output::Call(self.next_call, call));
+        self.next_call
+    }
+
+    /// A commit that happens only while this controller leads.
+    pub(super) fn fenced(&self, mut compares: Vec<Compare>, writes: Vec<Write>) -> Call {
+        let election = Key::Election.to_string();
+        compares.push(Compare::Revision(election, self.election));
+        Call::Commit(Txn { compares, writes })
+    }
+
+    pub(super) fn called(&mut self, now: Now, id: CallId, result: Result<Done, Error>) {
+        let Some(purpose) = self.calls.remove(&id) else {
+            return;
+        };
+        if let Err(Error::Unavailable(_)) = &result {
+            self.store_lost();
+        }
+        match purpose {
+            Purpose::Grant(node, lease) => self.granted(now, &node, lease, id, result),
+            Purpose::Keep(node, lease) => self.kept(now, &node, lease, id, result),
+            Purpose::Sync(node, writes) => self.synced(now, &node, id, writes, result),
+            Purpose::Revoke => {}
+            Purpose::Claim(room, stream) => self.claim_step(now, room, stream, result),
+            Purpose::Drop(room, stream, generation) => match result {
+                Ok(_) => {
+                    self.mirror.remove(&Key::Stream(room, stream));
+                }
+                // Changed meanwhile: whoever did it knows better.
+                Err(Error::Conflict) => {}
+                Err(_) => self.claims.doubt(room, stream, generation),
+            },
+            Purpose::Restore(room, stream, writes) => {
+                self.restored(now, room, stream, &writes, result);
+            }
+            Purpose::Home(room, step) => self.home_step(now, room, step, result),
+            Purpose::Forget(room) => self.forgotten(now, &room, result),
+        }
+    }
+
+    pub(super) fn store_lost(&mut self) {
+        if std::mem::replace(&mut self.store_up, false) {
+            self.event(Event::StoreLost);
+        }
+    }
+
+    /// The store is (again) there, and holds `snapshot`.
+    pub(super) fn leading(&mut self, now: Now, election: Revision, era: u16, snapshot: Snapshot) {
+        let first = self.election == 0;
+        self.election = election;
+        self.era = self.era.max(era);
+        self.revision = self.revision.max(snapshot.revision);
+        self.store_up = true;
+        self.sweep_due = now.time + super::ROOM_SWEEP;
+        // Calls from before tell nothing any more: what they did stands in the snapshot.
+        self.calls.clear();
+        for node in self.nodes.values_mut() {
+            node.calling = None;
+        }
+        for room in self.rooms.values_mut() {
+            room.placing = false;
+            room.forgetting = false;
+        }
+        self.mirror.clear();
+        for entry in &snapshot.entries {
+            if let Some(key) = Key::parse(&entry.key) {
+                self.mirror.insert(key, mirrored(entry));
+            }
+        }
+        self.event(Event::Leading {
+            election,
+            era: self.era,
+        });
+        self.revoke_stale_runs();
+        self.adopt(now);
+        self.end_the_unheard(now);
+        self.rejoin_all(now);
+        self.resume_claims(now);
+        let rooms: Vec<RoomName> = self.rooms.keys().cloned().collect();
+        for room in rooms {
+            self.place_home(now, &room);
+        }
+        self.membership_changed(now);
+        if first {
+            let relays = self.nodes.values().filter(|n| n.is_relay());
+            self.settling = relays.map(|n| n.info.id.clone()).collect();
+            let settle = !self.settling.is_empty();
+            self.settle_until = settle.then(|| now.time + super::SETTLE);
+        }
+        // The version moves on also where no path changed: nodes see that somebody leads.
+        self.router.push_all(now.time);
+    }
+
+    /// Ends leases of earlier runs of nodes that are here as another run.
+    fn revoke_stale_runs(&mut self) {
+        let stale = |node: &Node| {
+            let stored = self.mirror.get(&Key::Node(node.info.id.clone()))?;
+            let lease = stored.lease?;
+            (node.conn.is_some() && lease != node.lease).then_some(lease)
+        };
+        let leases: Vec<LeaseId> = self.nodes.values().filter_map(stale).collect();
+        for lease in leases {
+            self.mirror.retain(|_, stored| stored.lease != Some(lease));
+            self.call(Purpose::Revoke, Call::Revoke(lease));
+        }
+    }
+
+    /// Takes over what the store knows and memory does not.
+    fn adopt(&mut self, now: Now) {
+        let stored: Vec<(Key, Mirrored)> = self
+            .mirror
+            .iter()
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        for (key, stored) in stored {
+            self.adopt_one(now, key, &stored);
+        }
+    }
+
+    fn adopt_one(&mut self, now: Now, key: Key, stored: &Mirrored) {
+        match (key, stored.lease) {
+            (Key::Node(id), Some(lease)) => {
+                if let Some(info) = record::read::<record::Node>(&stored.value)
+                    && !self.nodes.contains_key(&id)
+                {
+                    let mut node = Node::new(info, lease, now.time);
+                    node.granted = true;
+                    self.nodes.insert(id, node);
+                    self.membership_changed(now);
+                }
+            }
+            (Key::Room(name), _) => {
+                let Some(stored) = record::read::<record::Room>(&stored.value) else {
+                    return;
+                };
+                let room = self.rooms.entry(name).or_default();
+                let generation = |home: &Option<record::Home>| home.as_ref().map(|h| h.generation);
+                if generation(&stored.home) > generation(&room.home) {
+                    room.home = stored.home;
+                }
+                room.created_ms = stored.created_ms;
+            }
+            (Key::Stream(name, stream), Some(lease)) => {
+                let Some(record) = record::read::<record::Stream>(&stored.value) else {
+                    return;
+                };
+                if self.claims.is_doubted(&name, &stream, record.generation) {
+                    self.drop_record(&name, &stream);
+                    return;
+                }
+                let known = self.rooms.get(&name).and_then(|r| r.streams.get(&stream));
+                if known.is_none_or(|known| known.record.generation < record.generation) {
+                    let session = lease;
+                    self.set_stream(&name, &stream, Held { record, session });
+                    self.tell_room(&name);
+                }
+            }
+            (Key::Edge(name, edge), Some(_)) => {
+                let Some(record) = record::read::<record::Edge>(&stored.value) else {
+                    return;
+                };
+                let room = self.rooms.entry(name.clone()).or_default();
+                let serving = Serving {
+                    since_ms: record.since_ms,
+                    ..Serving::default()
+                };
+                room.edges.entry(edge.clone()).or_insert(serving);
+                if let Some(node) = self.nodes.get_mut(&edge) {
+                    node.rooms.insert(name);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn changed(&mut self, now: Now, batch: Batch) {
+        self.revision = self.revision.max(batch.revision);
+        for event in batch.events {
+            match event {
+                store::Event::Put(entry) => {
+                    let Some(key) = Key::parse(&entry.key) else {
+                        continue;
+                    };
+                    let known = self.mirror.get(&key);
+                    if known.is_some_and(|known| known.revision >= entry.revision) {
+                        continue;
+                    }
+                    let stored = mirrored(&entry);
+                    self.mirror.insert(key.clone(), stored.clone());
+                    self.adopt_one(now, key, &stored);
+                }
+                store::Event::Delete(key) => {
+                    let Some(key) = Key::parse(&key) else {
+                        continue;
+                    };
+                    let known = self.mirror.get(&key);
+                    if known.is_some_and(|known| known.revision > batch.revision) {
+                        continue;
+                    }
+                    let gone = self.mirror.remove(&key);
+                    self.deleted(now, key, gone.and_then(|gone| gone.lease));
+                }
+            }
+        }
+    }
+
+    /// A record is gone from the store. Its node may still be here: then it is put again.
+    fn deleted(&mut self, now: Now, key: Key, lease: Option<LeaseId>) {
+        match key {
+            Key::Node(id) => {
+                let Some(node) = self.nodes.get_mut(&id) else {
+                    return;
+                };
+                if node.conn.is_none() && lease.is_none_or(|lease| lease == node.lease) {
+                    self.remove_node(now, &id);
+                } else if lease == Some(node.lease) {
+                    node.granted = false;
+                    node.dirty.insert(Key::Node(id.clone()));
+                    self.sync(&id);
+                }
+            }
+            Key::Edge(name, edge) => {
+                if let Some(node) = self.nodes.get_mut(&edge)
+                    && node.rooms.contains(&name)
+                    && node.conn.is_some()
+                {
+                    node.dirty.insert(Key::Edge(name, edge.clone()));
+                    self.sync(&edge);
+                } else {
+                    self.edge_gone(now, &name, &edge);
+                }
+            }
+            Key::Stream(name, stream) => {
+                let Some(held) = self.rooms.get(&name).and_then(|r| r.streams.get(&stream)) else {
+                    return;
+                };
+                let (origin, session) = (held.record.origin.clone(), held.session);
+                if lease.is_some_and(|lease| lease != session) {
+                    return;
+                }
+                let node = self.nodes.get(&origin);
+                if node.is_some_and(|n| n.conn.is_some() && n.lease == session) {
+                    self.sync(&origin);
+                } else {
+                    self.stream_gone(now, &name, &stream);
+                }
+            }
+            Key::Room(_) | Key::Generation(..) | Key::Election => {}
+        }
+    }
+
+    /// Nodes without a session and without a record ended while nobody looked.
+    pub(super) fn end_the_unheard(&mut self, now: Now) {
+        let unheard = |node: &&Node| {
+            node.conn.is_none()
+                && !self.mirror.contains_key(&Key::Node(node.info.id.clone()))
+                && now.time.saturating_since(node.heard) >= self.limits.lease_ttl
+        };
+        let gone: Vec<NodeId> = self
+            .nodes
+            .values()
+            .filter(unheard)
+            .map(|node| node.info.id.clone())
+            .collect();
+        for id in gone {
+            self.remove_node(now, &id);
+        }
+        // And what is left of those that are not known at all.
+        let orphans = |room: &Room, nodes: &std::collections::BTreeMap<NodeId, Node>| {
+            let edges = room.edges.keys().filter(|e| !nodes.contains_key(*e));
+            let streams = room.streams.iter().filter(|(_, held)| {
+                let origin = nodes.get(&held.record.origin);
+                origin.is_none_or(|n| n.lease != held.session)
+            });
+            (
+                edges.cloned().collect::<Vec<_>>(),
+                streams.map(|(s, _)| s.clone()).collect::<Vec<_>>(),
+            )
+        };
+        let names: Vec<RoomName> = self.rooms.keys().cloned().collect();
+        for name in names {
+            let Some(room) = self.rooms.get(&name) else {
+                continue;
+            };
+            let (edges, streams) = orphans(room, &self.nodes);
+            for edge in edges {
+                if !self
+                    .mirror
+                    .contains_key(&Key::Edge(name.clone(), edge.clone()))
+                {
+                    self.edge_gone(now, &name, &edge);
+                }
+            }
+            for stream in streams {
+                let key = Key::Stream(name.clone(), stream.clone());
+                if !self.mirror.contains_key(&key) {
+                    self.stream_gone(now, &name, &stream);
+                }
+            }
+        }
+    }
+
+    /// Everything of connected nodes is compared with the store anew.
+    fn rejoin_all(&mut self, _now: Now) {
+        let ids: Vec<NodeId> = self.nodes.keys().cloned().collect();
+        for id in ids {
+            let Some(node) = self.nodes.get_mut(&id) else {
+                continue;
+            };
+            if node.conn.is_none() {
+                continue;
+            }
+            node.keep = true;
+            node.dirty = node.all_keys();
+            self.sync(&id);
+        }
+    }
+
+    /// Brings one node's lease and records to the store, a call at a time.
+    pub(super) fn sync(&mut self, id: &NodeId) {
+        if !self.store_up || self.election == 0 {
+            return;
+        }
+        let Some(node) = self.nodes.get(id) else {
+            return;
+        };
+        if node.calling.is_some() {
+            return;
+        }
+        let lease = node.lease;
+        let (purpose, call) = if !node.granted {
+            let ttl = self.limits.lease_ttl;
+            (Purpose::Grant(id.clone(), lease), Call::Grant(lease, ttl))
+        } else if node.keep {
+            (Purpose::Keep(id.clone(), lease), Call::KeepAlive(lease))
+        } else {
+            let (writes, done) = self.differing(id);
+            let Some(node) = self.nodes.get_mut(id) else {
+                return;
+            };
+            for key in done {
+                node.dirty.remove(&key);
+            }
+            if writes.is_empty() {
+                self.restore_streams(id);
+                return;
+            }
+            let call = self.fenced(Vec::new(), writes.clone());
+            (Purpose::Sync(id.clone(), writes), call)
+        };
+        let call = self.call(purpose, call);
+        if let Some(node) = self.nodes.get_mut(id) {
+            node.calling = Some(call);
+        }
+    }
+
+    /// The writes for up to one commit's worth of dirty keys, and the keys they settle.
+    fn differing(&self, id: &NodeId) -> (Vec<Write>, Vec<Key>) {
+        let (mut writes, mut done) = (Vec::new(), Vec::new());
+        let Some(node) = self.nodes.get(id) else {
+            return (writes, done);
+        };
+        for key in &node.dirty {
+            if writes.len() == MAX_OPERATIONS - 1 {
+                break;
+            }
+            done.push(key.clone());
+            let stored = self.mirror.get(key);
+            match self.wanted(node, key) {
+                Some(value) => {
+                    let same =
+                        stored.is_some_and(|s| *s.value == *value && s.lease == Some(node.lease));
+                    if !same {
+                        let lease = Some(node.lease);
+                        let key = key.to_string();
+                        writes.push(Write::Put { key, value, lease });
+                    }
+                }
+                None if stored.is_some() => writes.push(Write::Delete(key.to_string())),
+                None => {}
+            }
+        }
+        (writes, done)
+    }
+
+    /// What a node's key should hold.
+    fn wanted(&self, node: &Node, key: &Key) -> Option<String> {
+        match key {
+            Key::Node(_) => Some(record::write(&node.info)),
+            Key::Edge(name, edge) => {
+                let serving = self.rooms.get(name)?.edges.get(edge)?;
+                let since_ms = serving.since_ms;
+                let watched = node.rooms.contains(name);
+                watched.then(|| record::write(&record::Edge { since_ms }))
+            }
+            _ => None,
+        }
+    }
+
+    fn granted(
+        &mut self,
+        now: Now,
+        id: &NodeId,
+        lease: LeaseId,
+        call: CallId,
+        result: Result<Done, Error>,
+    ) {
+        let Some(node) = self.calling(id, lease, call) else {
+            return;
+        };
+        // There already: an earlier grant whose answer was lost.
+        let is_there = matches!(result, Ok(_) | Err(Error::LeaseExists(_)));
+        if is_there {
+            node.granted = true;
+            node.keep |= result.is_err();
+            node.dirty = node.all_keys();
+        }
+        if is_there {
+            self.sync(id);
+            self.lease_is_there(now, id);
+        }
+    }
+
+    fn kept(
+        &mut self,
+        now: Now,
+        id: &NodeId,
+        lease: LeaseId,
+        call: CallId,
+        result: Result<Done, Error>,
+    ) {
+        let Some(node) = self.calling(id, lease, call) else {
+            return;
+        };
+        match result {
+            Ok(_) => node.keep = false,
+            Err(Error::LeaseNotFound(_)) => self.lease_lost(id),
+            Err(_) => return,
+        }
+        self.sync(id);
+        self.lease_is_there(now, id);
+    }
+
+    fn synced(
+        &mut self,
+        _now: Now,
+        id: &NodeId,
+        call: CallId,
+        writes: Vec<Write>,
+        result: Result<Done, Error>,
+    ) {
+        let lease = self.nodes.get(id).map_or(0, |node| node.lease);
+        let known = self.calling(id, lease, call).is_some();
+        match result {
+            Ok(Done::Committed(revision)) => self.mirror_writes(&writes, revision),
+            Err(Error::LeaseNotFound(_)) if known => {
+                self.lease_lost(id);
+            }
+            // Deposed: the driver learns it from the election itself. Lost: all is compared
+            // anew when the store is back.
+            _ => return,
+        }
+        if known {
+            self.sync(id);
+        }
+    }
+
+    /// The node, if the call is the one it waits for; it waits no longer.
+    fn calling(&mut self, id: &NodeId, lease: LeaseId, call: CallId) -> Option<&mut Node> {
+        let node = self.nodes.get_mut(id)?;
+        if node.lease != lease || node.calling != Some(call) {
+            return None;
+        }
+        node.calling = None;
+        Some(node)
+    }
+
+    /// The store has ended a lease whose node is still here.
+    pub(super) fn lease_lost(&mut self, id: &NodeId) {
+        let Some(node) = self.nodes.get_mut(id) else {
+            return;
+        };
+        node.granted = false;
+        node.dirty = node.all_keys();
+        let lease = Some(node.lease);
+        self.mirror.retain(|_, stored| stored.lease != lease);
+    }
+
+    pub(super) fn mirror_writes(&mut self, writes: &[Write], revision: Revision) {
+        self.revision = self.revision.max(revision);
+        for write in writes {
+            let Some(key) = Key::parse(write.key()) else {
+                continue;
+            };
+            let known = self.mirror.get(&key);
+            if known.is_some_and(|known| known.revision > revision) {
+                continue;
+            }
+            match write {
+                Write::Put { value, lease, .. } => {
+                    let stored = Mirrored {
+                        revision,
+                        lease: *lease,
+                        value: value.as_str().into(),
+                    };
+                    self.mirror.insert(key, stored);
+                }
+                Write::Delete(_) => {
+                    self.mirror.remove(&key);
+                }
+            }
+        }
+    }
+
+    /// Puts the streams a node holds but the store has lost, each under the generation it has,
+    /// unless a later one was given out.
+    fn restore_streams(&mut self, id: &NodeId) {
+        let Some(node) = self.nodes.get(id) else {
+            return;
+        };
+        let lease = node.lease;
+        let mut lost = Vec::new();
+        for (name, stream) in self.claims.held_by(id) {
+            let key = Key::Stream(name.clone(), stream.clone());
+            let free = !self.claims.is_busy(&name, &stream);
+            if free && !self.mirror.contains_key(&key) {
+                lost.push((name, stream));
+            }
+        }
+        for (name, stream) in lost {
+            let Some(held) = self.rooms.get(&name).and_then(|r| r.streams.get(&stream)) else {
+                continue;
+            };
+            if held.session != lease {
+                continue;
+            }
+            let issued = record::write(&record::Issued {
+                generation: held.record.generation,
+                hls_base: held.record.hls_base,
+            });
+            let generation = Key::Generation(name.clone(), stream.clone()).to_string();
+            let key = Key::Stream(name.clone(), stream.clone()).to_string();
+            let compares = vec![
+                Compare::Value(generation, issued),
+                Compare::Absent(key.clone()),
+            ];
+            let value = record::write(&held.record);
+            let lease = Some(lease);
+            let writes = vec![Write::Put { key, value, lease }];
+            let call = self.fenced(compares, writes.clone());
+            self.claims.occupy(&name, &stream);
+            self.call(Purpose::Restore(name, stream, writes), call);
+        }
+    }
+
+    fn restored(
+        &mut self,
+        now: Now,
+        name: RoomName,
+        stream: Stream,
+        writes: &[Write],
+        result: Result<Done, Error>,
+    ) {
+        match result {
+            Ok(Done::Committed(revision)) => {
+                self.mirror_writes(writes, revision);
+                self.tell_room(&name);
+            }
+            Err(Error::Conflict) => self.stream_gone(now, &name, &stream),
+            _ => {}
+        }
+        self.next_claim(now, name, stream);
+    }
+
+    /// Deletes a stream's record that nobody holds.
+    pub(super) fn drop_record(&mut self, name: &RoomName, stream: &Stream) {
+        let key = Key::Stream(name.clone(), stream.clone());
+        let Some(stored) = self.mirror.get(&key) else {
+            return;
+        };
+        let Some(record) = record::read::<record::Stream>(&stored.value) else {
+            return;
+        };
+        if !self.store_up {
+            self.claims
+                .doubt(name.clone(), stream.clone(), record.generation);
+            return;
+        }
+        self.claims.undoubt(name, stream);
+        let compares = vec![Compare::Revision(key.to_string(), stored.revision)];
+        let call = self.fenced(compares, vec![Write::Delete(key.to_string())]);
+        let purpose = Purpose::Drop(name.clone(), stream.clone(), record.generation);
+        self.call(purpose, call);
+    }
+}
+
+impl Node {
+    pub(super) fn new(
+        info: record::Node,
+        lease: LeaseId,
+        heard: longspan_proto::time::Time,
+    ) -> Node {
+        Node {
+            info,
+            lease,
+            conn: None,
+            heard,
+            rooms: BTreeSet::new(),
+            granted: false,
+            calling: None,
+            keep: false,
+            dirty: BTreeSet::new(),
+            table: TableState::default(),
+        }
+    }
+
+    /// All records that end with its lease, but for its streams.
+    pub(super) fn all_keys(&self) -> BTreeSet<Key> {
+        let id = &self.info.id;
+        let edges = self.rooms.iter();
+        edges
+            .map(|room| Key::Edge(room.clone(), id.clone()))
+            .chain([Key::Node(id.clone())])
+            .collect()
+    }
+}
+
+fn mirrored(entry: &Entry) -> Mirrored {
+    Mirrored {
+        revision: entry.revision,
+        lease: entry.lease,
+        value: entry.value.clone(),
+    }
+}

@@ -1,0 +1,329 @@
+//! What operators are shown of the state.
+
+use longspan_proto::ids::{Generation, NodeId, Region, RoomName, Stream};
+use serde::{Serialize, Serializer};
+
+use super::{State, members, members::TableState, record};
+use crate::{
+    routes::{Explained, Switch},
+    store::Revision,
+};
+
+/// Something that happened, for `/api/v1/events`, the log and the audit.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "t", rename_all = "snake_case")]
+pub enum Event {
+    /// This controller leads, or the store is back.
+    Leading {
+        /// The election's revision.
+        election: Revision,
+        /// The store's era.
+        era: u16,
+    },
+    /// The store cannot be reached; what runs goes on.
+    StoreLost,
+    /// The store had forgotten something.
+    EraRaised {
+        /// The new era.
+        era: u16,
+    },
+    /// A node opened its session.
+    NodeJoined {
+        /// Which.
+        node: NodeId,
+    },
+    /// A node's session ended; its lease runs on.
+    NodeLeft {
+        /// Which.
+        node: NodeId,
+    },
+    /// A node's lease ended, or another run of it took its place.
+    NodeGone {
+        /// Which.
+        node: NodeId,
+    },
+    /// A publisher got a stream.
+    StreamClaimed {
+        /// The room.
+        #[serde(serialize_with = "text")]
+        room: RoomName,
+        /// The stream.
+        stream: Stream,
+        /// Where.
+        origin: NodeId,
+        /// The fencing number.
+        #[serde(serialize_with = "text")]
+        generation: Generation,
+        /// Where the one before was, if it still held it.
+        took_over: Option<NodeId>,
+    },
+    /// A publisher is gone.
+    StreamEnded {
+        /// The room.
+        #[serde(serialize_with = "text")]
+        room: RoomName,
+        /// The stream.
+        stream: Stream,
+        /// Its fencing number.
+        #[serde(serialize_with = "text")]
+        generation: Generation,
+    },
+    /// A room got a home relay.
+    HomePlaced {
+        /// The room.
+        #[serde(serialize_with = "text")]
+        room: RoomName,
+        /// Where.
+        relay: NodeId,
+        /// The fencing number.
+        #[serde(serialize_with = "text")]
+        generation: Generation,
+        /// The one before.
+        before: Option<NodeId>,
+    },
+    /// A primary path moved.
+    RouteSwitched(Switch),
+    /// Tables were pushed.
+    TablesPushed {
+        /// `era.election.n`.
+        version: String,
+        /// To how many nodes.
+        nodes: usize,
+    },
+    /// A node refused a table.
+    TableRefused {
+        /// Which.
+        node: NodeId,
+        /// `era.election.n`.
+        version: String,
+        /// What it said.
+        reason: String,
+    },
+}
+
+fn text<T: std::fmt::Display, S: Serializer>(value: &T, s: S) -> Result<S::Ok, S::Error> {
+    s.collect_str(value)
+}
+
+/// A node.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct NodeView {
+    /// What it says of itself.
+    #[serde(flatten)]
+    pub info: record::Node,
+    /// It has a session.
+    pub up: bool,
+    /// Rooms it serves.
+    pub rooms: usize,
+    /// The table it was pushed last, `era.election.n`.
+    pub table_sent: Option<String>,
+    /// The table it took last.
+    pub table_acked: Option<String>,
+    /// The table it refused last, and why.
+    pub table_refused: Option<(String, String)>,
+}
+
+/// A stream of a room.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StreamView {
+    /// Its name.
+    pub stream: Stream,
+    /// Where it enters.
+    pub origin: NodeId,
+    /// `era.counter`.
+    pub generation: String,
+    /// The HLS media sequence number of group 0.
+    pub hls_base: u64,
+    /// When it was claimed, Unix ms.
+    pub claimed_ms: u64,
+}
+
+/// The way of one stream to one edge, by the tables.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct WayView {
+    /// The stream.
+    pub stream: Stream,
+    /// The nodes it crosses, the origin first, this edge last; empty: there is no way now.
+    pub path: Vec<NodeId>,
+}
+
+/// An edge of a room.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct EdgeView {
+    /// Its name.
+    pub edge: NodeId,
+    /// Since when it serves the room, Unix ms.
+    pub since_ms: u64,
+    /// As it said last.
+    pub viewers: u32,
+    /// As it said last.
+    pub members: u32,
+    /// How each stream comes here.
+    pub ways: Vec<WayView>,
+}
+
+/// A room.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RoomView {
+    /// Its name.
+    pub room: String,
+    /// Whose it is.
+    pub tenant: String,
+    /// When it was made, Unix ms.
+    pub created_ms: u64,
+    /// Its home relay.
+    pub home: Option<NodeId>,
+    /// The home's fencing number, `era.counter`.
+    pub home_generation: Option<String>,
+    /// What is published.
+    pub streams: Vec<StreamView>,
+    /// Who serves it.
+    pub edges: Vec<EdgeView>,
+}
+
+/// How many there are of what, for gauges.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Counts {
+    /// Relays, edges.
+    pub nodes: [usize; 2],
+    /// Rooms in memory.
+    pub rooms: usize,
+    /// Streams held.
+    pub streams: usize,
+    /// The store can be reached.
+    pub store_up: bool,
+}
+
+impl State {
+    /// All nodes, by name.
+    pub fn view_nodes(&self) -> Vec<NodeView> {
+        let nodes = self.nodes.values().map(|node| {
+            let TableState {
+                sent,
+                acked,
+                nacked,
+            } = &node.table;
+            NodeView {
+                info: node.info.clone(),
+                up: node.conn.is_some(),
+                rooms: node.rooms.len(),
+                table_sent: sent.map(members::shown),
+                table_acked: acked.map(members::shown),
+                table_refused: nacked
+                    .as_ref()
+                    .map(|(version, why)| (members::shown(*version), why.clone())),
+            }
+        });
+        nodes.collect()
+    }
+
+    /// The newest tables' version, `era.election.n`.
+    pub fn view_version(&self) -> String {
+        members::shown(self.version())
+    }
+
+    /// All rooms, by name, without ways.
+    pub fn view_rooms(&self) -> Vec<RoomView> {
+        let names = self.rooms.keys();
+        names.filter_map(|name| self.view(name, false)).collect()
+    }
+
+    /// One room, with the ways of its streams to its edges.
+    pub fn view_room(&self, name: &RoomName) -> Option<RoomView> {
+        self.view(name, true)
+    }
+
+    fn view(&self, name: &RoomName, with_ways: bool) -> Option<RoomView> {
+        let room = self.rooms.get(name)?;
+        let streams = room.streams.iter().map(|(stream, held)| StreamView {
+            stream: stream.clone(),
+            origin: held.record.origin.clone(),
+            generation: held.record.generation.to_string(),
+            hls_base: held.record.hls_base,
+            claimed_ms: held.record.claimed_ms,
+        });
+        let edges = room.edges.iter().map(|(edge, serving)| EdgeView {
+            edge: edge.clone(),
+            since_ms: serving.since_ms,
+            viewers: serving.viewers,
+            members: serving.members,
+            ways: if with_ways {
+                let streams = room.streams.iter();
+                let way = |(stream, held): (&Stream, &super::Held)| WayView {
+                    stream: stream.clone(),
+                    path: self.way(edge, &held.record.origin),
+                };
+                streams.map(way).collect()
+            } else {
+                Vec::new()
+            },
+        });
+        Some(RoomView {
+            room: name.room.to_string(),
+            tenant: name.tenant.to_string(),
+            created_ms: room.created_ms,
+            home: room.home.as_ref().map(|h| h.relay.clone()),
+            home_generation: room.home.as_ref().map(|h| h.generation.to_string()),
+            streams: streams.collect(),
+            edges: edges.collect(),
+        })
+    }
+
+    /// How a track comes from its origin to an edge by the tables: what the edge's own
+    /// [`Routes::ways`](longspan_topology::routes::Routes::ways) would say, reversed.
+    fn way(&self, edge: &NodeId, origin: &NodeId) -> Vec<NodeId> {
+        if edge == origin {
+            return vec![edge.clone()];
+        }
+        let explained = self.router.explain(edge, origin, self.attached(origin));
+        let Some(best) = explained.candidates.into_iter().next() else {
+            return Vec::new();
+        };
+        let mut path: Vec<NodeId> = best.nodes.into_iter().rev().collect();
+        path.push(edge.clone());
+        path
+    }
+
+    fn attached(&self, node: &NodeId) -> &[NodeId] {
+        self.nodes.get(node).map_or(&[], |n| &n.info.attached)
+    }
+
+    /// Why the streams of a room take the way they take to `from`. `None`: no such room.
+    pub fn view_explained(
+        &self,
+        name: &RoomName,
+        from: &NodeId,
+    ) -> Option<Vec<(Stream, Explained)>> {
+        let room = self.rooms.get(name)?;
+        let explained = room.streams.iter().map(|(stream, held)| {
+            let origin = &held.record.origin;
+            let why = self.router.explain(from, origin, self.attached(origin));
+            (stream.clone(), why)
+        });
+        Some(explained.collect())
+    }
+
+    /// An edge of a region; one with a session if there is any.
+    pub fn edge_in(&self, region: &Region) -> Option<NodeId> {
+        let edges = self.nodes.values();
+        let here = edges.filter(|n| !n.is_relay() && n.info.region == *region);
+        here.max_by_key(|n| n.conn.is_some())
+            .map(|n| n.info.id.clone())
+    }
+
+    /// Whether a node is known.
+    pub fn knows(&self, node: &NodeId) -> bool {
+        self.nodes.contains_key(node)
+    }
+
+    /// How many there are.
+    pub fn counts(&self) -> Counts {
+        let relays = self.nodes.values().filter(|n| n.is_relay()).count();
+        Counts {
+            nodes: [relays, self.nodes.len() - relays],
+            rooms: self.rooms.len(),
+            streams: self.rooms.values().map(|r| r.streams.len()).sum(),
+            store_up: self.store_up,
+        }
+    }
+}
