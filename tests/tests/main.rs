@@ -2,6 +2,8 @@
 //!
 //! * `structure`: the arrows between crates and the purity of cores, as ARCHITECTURE.md tells them.
 //! * `sim`: a whole backbone in virtual time.
+//! * `cli`: the command line as scripts see it.
 
+mod cli;
 mod sim;
 mod structure;
