@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use longspan_lab::wan::{Loss, Profile};
 use serde_json::{Value, json};
 
-use super::{Context, Format, output};
+use super::{Context, Format, Watch, output};
 use crate::{
     failure::{Failure, Outcome, hint},
     up::{
@@ -30,7 +30,7 @@ pub enum Verb {
 #[derive(Debug, Subcommand)]
 pub enum Link {
     /// All directions and the faults that lie over them
-    Ls,
+    Ls(Watch),
     /// Nothing arrives
     Cut(Ends),
     /// Takes a fault away
@@ -80,7 +80,7 @@ pub struct Degrade {
 #[derive(Debug, Subcommand)]
 pub enum Node {
     /// The processes of all nodes
-    Ls,
+    Ls(Watch),
     /// Kills a node's process (SIGKILL)
     Kill {
         /// Its name
@@ -100,7 +100,11 @@ pub async fn run(verb: Verb, context: &Context) -> Outcome {
         Format::Table => output::print(&said),
     };
     match verb {
-        Verb::Link(Link::Ls) => ls(&control.get("/links").await?, context.format),
+        Verb::Link(Link::Ls(watch)) => {
+            watch
+                .repeat(async || ls(&control.get("/links").await?, context.format))
+                .await
+        }
         Verb::Link(change) => {
             let (ends, fault, said) = match change {
                 Link::Cut(ends) => {
@@ -115,7 +119,7 @@ pub async fn run(verb: Verb, context: &Context) -> Outcome {
                     let effect = degrade.effect()?;
                     (degrade.ends, Some(effect), "degraded")
                 }
-                Link::Ls => return Ok(()),
+                Link::Ls(_) => return Ok(()),
             };
             let arrow = if ends.one_way { "→" } else { "↔" };
             let said = format!("{} {arrow} {}: {said}\n", ends.from, ends.to);
@@ -128,10 +132,8 @@ pub async fn run(verb: Verb, context: &Context) -> Outcome {
             let change = serde_json::to_value(change).map_err(Failure::failed)?;
             done(control.post("/links", &change).await?, said)
         }
-        Verb::Node(Node::Ls) => output::list(
-            context.format,
-            &output::items(control.get("/nodes").await?),
-            &[
+        Verb::Node(Node::Ls(watch)) => {
+            let columns = [
                 ("ID", "/id"),
                 ("ROLE", "/role"),
                 ("REGION", "/region"),
@@ -139,8 +141,13 @@ pub async fn run(verb: Verb, context: &Context) -> Outcome {
                 ("PID", "/pid"),
                 ("HOW", "/how"),
                 ("LOG", "/log"),
-            ],
-        ),
+            ];
+            let show = async || {
+                let nodes = output::items(control.get("/nodes").await?);
+                output::list(context.format, &nodes, &columns)
+            };
+            watch.repeat(show).await
+        }
         Verb::Node(Node::Kill { id }) => {
             let path = format!("/nodes/{}/kill", crate::http::escape(&id));
             done(

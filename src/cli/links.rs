@@ -2,14 +2,14 @@
 
 use clap::Subcommand;
 
-use super::{Context, output};
+use super::{Context, Watch, output};
 use crate::failure::{Failure, Outcome};
 
 /// Links.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// All links as they are measured, each direction by itself
-    Ls,
+    Ls(Watch),
     /// One direction of a link
     Show {
         /// The sending node
@@ -23,12 +23,11 @@ pub enum Verb {
 }
 
 pub async fn run(verb: Verb, context: &Context) -> Outcome {
-    let links = output::items(context.api()?.get("/links").await?);
+    let api = context.api()?;
+    let links = async || Outcome::Ok(output::items(api.get("/links").await?));
     match verb {
-        Verb::Ls => output::list(
-            context.format,
-            &links,
-            &[
+        Verb::Ls(watch) => {
+            let columns = [
                 ("FROM", "/from"),
                 ("TO", "/to"),
                 ("NET", "/net"),
@@ -37,9 +36,13 @@ pub async fn run(verb: Verb, context: &Context) -> Outcome {
                 ("DELAY MS", "/delay_ms"),
                 ("JITTER MS", "/jitter_ms"),
                 ("LOSS", "/loss"),
-            ],
-        ),
+            ];
+            watch
+                .repeat(async || output::list(context.format, &links().await?, &columns))
+                .await
+        }
         Verb::Show { from, to, net } => {
+            let links = links().await?;
             let found = links.iter().find(|link| {
                 link["from"] == from.as_str()
                     && link["to"] == to.as_str()

@@ -9,7 +9,7 @@ pub mod output;
 mod rooms;
 mod routes;
 
-use std::{env, path::PathBuf, process::exit};
+use std::{env, io::IsTerminal, path::PathBuf, process::exit, time::Duration};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use clap_complete::Shell;
@@ -86,6 +86,34 @@ pub enum Format {
     Table,
     /// For programs
     Json,
+}
+
+/// For verbs whose answer changes.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Watch {
+    /// Asks again every second, until Ctrl-C
+    #[arg(short, long)]
+    watch: bool,
+}
+
+impl Watch {
+    /// Does `show` once, or again and again.
+    async fn repeat(self, show: impl AsyncFn() -> Outcome) -> Outcome {
+        /// How often. One answer costs a controller well under a millisecond.
+        const EVERY: Duration = Duration::from_secs(1);
+        if !self.watch {
+            return show().await;
+        }
+        let terminal = std::io::stdout().is_terminal();
+        loop {
+            if terminal {
+                // Home, and clear what is below (ECMA-48 CUP, ED).
+                output::print("\x1b[H\x1b[J")?;
+            }
+            show().await?;
+            tokio::time::sleep(EVERY).await;
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -2,14 +2,14 @@
 
 use clap::Subcommand;
 
-use super::{Context, output};
+use super::{Context, Watch, output};
 use crate::failure::{Failure, Outcome, hint};
 
 /// Nodes.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// All nodes
-    Ls,
+    Ls(Watch),
     /// One node
     Show {
         /// Its name
@@ -18,12 +18,11 @@ pub enum Verb {
 }
 
 pub async fn run(verb: Verb, context: &Context) -> Outcome {
-    let nodes = output::items(context.api()?.get("/nodes").await?);
+    let api = context.api()?;
+    let nodes = async || Outcome::Ok(output::items(api.get("/nodes").await?));
     match verb {
-        Verb::Ls => output::list(
-            context.format,
-            &nodes,
-            &[
+        Verb::Ls(watch) => {
+            let columns = [
                 ("ID", "/id"),
                 ("ROLE", "/role"),
                 ("REGION", "/region"),
@@ -33,16 +32,22 @@ pub async fn run(verb: Verb, context: &Context) -> Outcome {
                 ("HTTP", "/http"),
                 ("RTMP", "/rtmp"),
                 ("ADMIN", "/admin"),
-            ],
-        ),
+            ];
+            watch
+                .repeat(async || output::list(context.format, &nodes().await?, &columns))
+                .await
+        }
         Verb::Show { id } => {
-            let known = || nodes.iter().filter_map(|node| node["id"].as_str());
+            let nodes = nodes().await?;
             match nodes.iter().find(|node| node["id"] == id.as_str()) {
                 Some(node) => output::object(context.format, node),
-                None => Err(Failure::not_found(format!(
-                    "no node {id}{}; longspan node ls lists all",
-                    hint(&id, known())
-                ))),
+                None => {
+                    let known = nodes.iter().filter_map(|node| node["id"].as_str());
+                    Err(Failure::not_found(format!(
+                        "no node {id}{}; longspan node ls lists all",
+                        hint(&id, known)
+                    )))
+                }
             }
         }
     }

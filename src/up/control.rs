@@ -281,3 +281,79 @@ impl Effect {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use longspan_lab::{
+        matrix::Matrix,
+        world::{Everywhere, Placed},
+    };
+
+    use super::*;
+
+    fn world() -> World {
+        let nodes = ["cn-shanghai", "hk", "sg"].map(|region| {
+            let placed = Placed {
+                region: region.parse().expect("a region"),
+                addrs: Vec::new(),
+            };
+            let id = format!("{region}-relay-1");
+            (id.parse().expect("a node"), placed)
+        });
+        let everywhere = Everywhere::Same(Profile::clean());
+        World::new(&Matrix::bundled(), &everywhere, nodes.into(), 1)
+    }
+
+    fn change(from: &str, to: &str, fault: Option<Effect>) -> Change {
+        Change {
+            from: from.to_owned(),
+            to: to.to_owned(),
+            one_way: false,
+            fault,
+        }
+    }
+
+    #[test]
+    fn a_fault_lies_over_both_directions_until_it_is_lifted() {
+        let mut world = world();
+        let slower = Effect {
+            extra_ms: Some(100.0),
+            ..Effect::default()
+        };
+        let slower = change("cn-shanghai", "hk-relay-1", Some(slower));
+        apply(&mut world, &slower).expect("laid");
+        // 19 ms is half the matrix's round trip; told twice it is not added twice.
+        apply(&mut world, &slower).expect("laid again");
+        assert_eq!(world.faults.len(), 2);
+        assert_eq!(world.faults[0].one_way_ms, Some(119.0));
+        assert_eq!(world.faults[1].profile, Some(Profile::clean()));
+        let restore = change("hk-relay-1", "cn-shanghai", None);
+        apply(&mut world, &restore).expect("lifted");
+        assert!(world.faults.is_empty());
+        let again = apply(&mut world, &restore).expect_err("nothing lies there");
+        assert_eq!(again.kind, Kind::NotFound);
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_by_name() {
+        let mut world = world();
+        let told = apply(&mut world, &change("cn-shangai", "hk", None)).expect_err("refused");
+        assert!(
+            told.to_string().contains("did you mean cn-shanghai"),
+            "{told}"
+        );
+        let wrong = Effect {
+            rate_bits: Some(0),
+            ..Effect::default()
+        };
+        let told = apply(&mut world, &change("sg", "hk", Some(wrong))).expect_err("refused");
+        assert_eq!(told.kind, Kind::Usage);
+        let wrong = Effect {
+            delay_ms: Some(-1.0),
+            ..Effect::default()
+        };
+        let told = apply(&mut world, &change("sg", "hk", Some(wrong))).expect_err("refused");
+        assert!(told.to_string().contains("-1"), "{told}");
+        assert!(world.faults.is_empty());
+    }
+}
