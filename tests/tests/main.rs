@@ -3,7 +3,9 @@
 //! * `structure`: the arrows between crates and the purity of cores, as ARCHITECTURE.md tells them.
 //! * `sim`: a whole backbone in virtual time.
 //! * `cli`: the command line as scripts see it.
+//! * `up`: a backbone of real processes is started, watched, stopped.
 
 mod cli;
 mod sim;
 mod structure;
+mod up;
