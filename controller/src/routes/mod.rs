@@ -98,7 +98,7 @@ impl Router {
 
     /// Something besides links changed (membership, sessions).
     pub fn changed(&mut self, now: Time) {
-        self.dirty.get_or_insert(now);
+        self.dirty = Some(self.dirty.map_or(now, |due| due.min(now)));
     }
 
     /// Every table is pushed at the next computation.

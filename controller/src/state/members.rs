@@ -1,5 +1,7 @@
 //! Who is there: joining, leaving, the directory, and each node's table.
 
+use std::time::Duration;
+
 use longspan_proto::{
     control::{self, ToNode, to_node},
     ids::{Generation, NodeId, RoomName},
@@ -12,6 +14,10 @@ use super::{
     store_side::Purpose,
 };
 use crate::store::LeaseId;
+
+/// A table that a node refused is pushed again after this, or with the next change: what was wrong
+/// may have been a passing matter, such as a node it did not know yet.
+const REFUSED_RETRY: Duration = Duration::from_secs(1);
 
 /// Which table a node has.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -155,6 +161,7 @@ impl State {
             Said::Ack(version) => node.table.acked = Some(version),
             Said::Nack(version, reason) => {
                 node.table.nacked = Some((version, reason.clone()));
+                self.router.push_to(now.time + REFUSED_RETRY, &id);
                 self.event(Event::TableRefused {
                     node: id,
                     version: shown(version),
@@ -243,6 +250,10 @@ impl State {
         }
         if routed.push.is_empty() {
             return;
+        }
+        // A table names nodes: whoever is told of it must have been told of them.
+        if self.directory_due.is_some() {
+            self.tell_directory();
         }
         self.table_n += 1;
         let version = self.version();
