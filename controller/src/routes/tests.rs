@@ -1,1 +1,274 @@
+//! Paths over links as they are reported. Cases read as text: what is reported, what is routed.
 
+use longspan_proto::ids::{Net, NodeId};
+use longspan_topology::graph::{Link, Metrics};
+
+use super::*;
+
+fn node(name: &str) -> NodeId {
+    NodeId::new(name).unwrap()
+}
+
+/// A router and its clock.
+struct World {
+    router: Router,
+    at_ms: u64,
+    nodes: Vec<(NodeId, Role, bool)>,
+}
+
+impl World {
+    /// Relays, but for names that begin with `e-`.
+    fn new(names: &str) -> World {
+        let role = |name: &str| match name.starts_with("e-") {
+            true => Role::Edge,
+            false => Role::Relay,
+        };
+        World {
+            router: Router::new(4, Duration::from_millis(250)),
+            at_ms: 0,
+            nodes: names
+                .split(' ')
+                .map(|name| (node(name), role(name), true))
+                .collect(),
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            time: Time::from_micros(self.at_ms * 1_000),
+            unix_ms: self.at_ms,
+        }
+    }
+
+    fn wait(&mut self, ms: u64) -> &mut Self {
+        self.at_ms += ms;
+        self
+    }
+
+    /// `b: a 40, c 20 down`: what ends at b; one-way ms.
+    fn report(&mut self, text: &str) -> &mut Self {
+        let (to, links) = text.split_once(": ").unwrap_or((text, ""));
+        let links = links.split(", ").filter(|l| !l.is_empty()).map(|link| {
+            let words: Vec<&str> = link.split(' ').collect();
+            let us = (words[1].parse::<f64>().unwrap() * 1_000.0) as i64;
+            Report {
+                from: node(words[0]),
+                link: Link {
+                    net: Net::internet(),
+                    up: words.get(2) != Some(&"down"),
+                    metrics: Metrics {
+                        raw_delay_us: us,
+                        rtt_us: us as u64 * 2,
+                        jitter_p95_us: 0,
+                        loss: 0.0,
+                    },
+                },
+            }
+        });
+        let links: Vec<Report> = links.collect();
+        let time = self.now().time;
+        self.router
+            .report(time, &node(to.trim_end_matches(':')), &links);
+        self
+    }
+
+    fn compute(&mut self) -> Routed {
+        let now = self.now();
+        self.router.recompute(now, &self.nodes)
+    }
+
+    fn is_due(&self) -> bool {
+        self.router.due().is_some_and(|due| due <= self.now().time)
+    }
+
+    /// `b c | c`: primary and backup.
+    fn paths(&self, from: &str, to: &str) -> String {
+        let table = self.router.table(&node(from));
+        let paths = table.and_then(|t| t.paths.get(&node(to)));
+        let shown = paths.into_iter().flatten().map(|path| {
+            let nodes: Vec<&str> = path.hops.iter().map(|h| h.node.as_str()).collect();
+            nodes.join(" ")
+        });
+        shown.collect::<Vec<_>>().join(" | ")
+    }
+
+    /// The corner that DESIGN's lesson crosses: direct is slow, over b is fast.
+    fn triangle() -> World {
+        let mut world = World::new("a b c");
+        world.report("a: b 40, c 119").report("b: a 40, c 20");
+        world.report("c: a 119, b 20");
+        world.compute();
+        world
+    }
+}
+
+#[test]
+fn the_fastest_way_is_first_and_the_backup_shares_nothing() {
+    let world = World::triangle();
+    assert_eq!(world.paths("a", "c"), "b c | c");
+    assert_eq!(world.paths("a", "b"), "b | c b");
+    let table = world.router.table(&node("a")).unwrap();
+    assert_eq!(table.neighbours, [node("b"), node("c")], "a full mesh");
+}
+
+#[test]
+fn small_gains_move_nothing_and_large_ones_only_after_the_hold() {
+    let mut world = World::triangle();
+    // Direct gets better by 2.9 ms than what is in use: left alone.
+    world.wait(10_000).report("c: a 57.6, b 20");
+    assert_eq!(world.compute().switches, []);
+    assert_eq!(world.paths("a", "c"), "b c | c");
+    // By far more: moved, and why is told.
+    world.wait(10_000).report("c: a 40, b 20");
+    let routed = world.compute();
+    assert_eq!(routed.switches.len(), 1);
+    assert!(routed.switches[0].reason.contains("20.5 ms faster"));
+    assert_eq!(world.paths("a", "c"), "c | b c");
+    // Back within the hold time: not yet; after it: yes.
+    world.wait(4_999).report("c: a 119, b 20");
+    assert_eq!(world.compute().switches, []);
+    assert_eq!(world.paths("a", "c"), "c | b c");
+    world.wait(1);
+    assert_eq!(world.compute().switches.len(), 1);
+    assert_eq!(world.paths("a", "c"), "b c | c");
+}
+
+#[test]
+fn a_kept_path_is_told_first_although_it_costs_more() {
+    let mut world = World::triangle();
+    world.wait(10_000).report("c: a 58, b 20");
+    world.compute();
+    let table = world.router.table(&node("a")).unwrap();
+    let costs: Vec<u64> = table.paths[&node("c")].iter().map(|p| p.cost_us).collect();
+    assert!(costs.is_sorted(), "nodes order by cost: {costs:?}");
+}
+
+#[test]
+fn a_broken_way_is_left_at_once() {
+    let mut world = World::triangle();
+    world.report("c: a 119, b 20 down");
+    let routed = world.compute();
+    assert_eq!(world.paths("a", "c"), "c");
+    let moved = routed
+        .switches
+        .iter()
+        .find(|s| s.from == node("a"))
+        .unwrap();
+    assert_eq!(moved.reason, "a link of the old path is down");
+    assert_eq!(moved.after, [node("c")]);
+    // A link that is not named any more is down as well.
+    world.report("c:");
+    let routed = world.compute();
+    assert_eq!(world.paths("a", "c"), "");
+    assert!(routed.switches.iter().any(|s| s.after.is_empty()));
+    assert!(routed.push.contains(&node("a")), "it is told");
+}
+
+#[test]
+fn nothing_is_pushed_while_nothing_worth_telling_changes() {
+    let mut world = World::triangle();
+    assert!(!world.is_due());
+    // Below 1 ms: not even computed.
+    world.wait(1_000).report("b: a 40.9, c 20.9");
+    assert!(!world.is_due());
+    // Above: computed, and not told, since the ways and, nearly, their costs are the same.
+    world.report("b: a 42, c 20");
+    assert!(world.is_due());
+    assert_eq!(world.compute().push, []);
+    // A cost that moved by 3 ms is told.
+    world.wait(1_000).report("b: a 44, c 20");
+    assert_eq!(world.compute().push, [node("a")]);
+}
+
+#[test]
+fn computing_waits_for_the_interval() {
+    let mut world = World::triangle();
+    world.wait(100).report("b: a 90, c 20");
+    assert!(!world.is_due(), "computed 100 ms ago");
+    assert!(world.wait(149).router.due().is_some());
+    assert!(!world.is_due());
+    assert!(world.wait(1).is_due());
+}
+
+#[test]
+fn a_node_without_a_session_is_judged_by_those_who_hear_it() {
+    let mut world = World::triangle();
+    // b has lost its controller, nothing else: all stays.
+    world.nodes[1].2 = false;
+    world.compute();
+    assert_eq!(world.paths("a", "c"), "b c | c");
+    // b is dead: a and c do not hear it. No way leads over it or to it.
+    world.report("a: c 119").report("c: a 119");
+    world.compute();
+    assert_eq!(world.paths("a", "c"), "c");
+    assert_eq!(world.paths("a", "b"), "");
+    // All have lost the controller: all stays.
+    let mut world = World::triangle();
+    for node in &mut world.nodes {
+        node.2 = false;
+    }
+    world.compute();
+    assert_eq!(world.paths("a", "c"), "b c | c");
+}
+
+#[test]
+fn edges_lead_nowhere_and_moves_in_memory_are_bounded() {
+    let mut world = World::new("a b e-1");
+    world.report("a: e-1 1, b 50").report("b: e-1 1, a 50");
+    world.report("e-1: a 1, b 1");
+    world.compute();
+    assert_eq!(world.paths("a", "b"), "b", "not over the edge");
+    assert_eq!(world.paths("e-1", "a"), "a | b a");
+    let edge = world.router.table(&node("e-1")).unwrap();
+    assert!(edge.neighbours.is_empty());
+    for n in 0..10 {
+        world.wait(6_000);
+        let direct = if n % 2 == 0 { 90 } else { 1 };
+        world.report(&format!("b: e-1 {direct}, a 10"));
+        world.compute();
+    }
+    assert_eq!(world.router.switches().count(), 4);
+}
+
+#[test]
+fn offsets_of_clocks_change_nothing() {
+    let mut plain = World::new("a b c");
+    plain.report("a: b 40, c 119").report("b: a 40, c 20");
+    plain.report("c: a 119, b 20");
+    plain.compute();
+    let mut skewed = World::new("a b c");
+    let offset = |name: &str| match name {
+        "a" => 5_000_000_i64,
+        "b" => -90_000_000,
+        _ => 777,
+    };
+    for (to, links) in [
+        ("a", [("b", 40), ("c", 119)]),
+        ("b", [("a", 40), ("c", 20)]),
+        ("c", [("a", 119), ("b", 20)]),
+    ] {
+        let reports = links.map(|(from, ms): (&str, i64)| Report {
+            from: node(from),
+            link: Link {
+                net: Net::internet(),
+                up: true,
+                metrics: Metrics {
+                    raw_delay_us: ms * 1_000 + offset(to) - offset(from),
+                    rtt_us: ms as u64 * 2_000,
+                    jitter_p95_us: 0,
+                    loss: 0.0,
+                },
+            },
+        });
+        skewed.router.report(Time::ZERO, &node(to), &reports);
+    }
+    skewed.compute();
+    for from in ["a", "b", "c"] {
+        assert_eq!(
+            plain.router.table(&node(from)),
+            skewed.router.table(&node(from))
+        );
+    }
+    let shown: Vec<_> = skewed.router.links().iter().map(|l| l.delay_ms).collect();
+    assert_eq!(shown[0], Some(40.0), "the offset is not shown as delay");
+}

@@ -116,7 +116,8 @@ impl State {
         self.membership_changed(now);
     }
 
-    /// A node is there no more: nor are its streams, nor is it in rooms.
+    /// A node is there no more: nor are its streams, nor is it in rooms. Rooms that were at home
+    /// on it are for the caller to place, when whoever comes in its place is there.
     pub(super) fn remove_node(&mut self, now: Now, id: &NodeId) {
         let Some(node) = self.nodes.remove(id) else {
             return;
@@ -136,7 +137,6 @@ impl State {
         self.settling.remove(id);
         self.router.forget(id);
         self.membership_changed(now);
-        self.place_homes(now);
     }
 
     pub(super) fn said(&mut self, now: Now, conn: Conn, said: Said) {

@@ -254,6 +254,7 @@ impl State {
                 };
                 if node.conn.is_none() && lease.is_none_or(|lease| lease == node.lease) {
                     self.remove_node(now, &id);
+                    self.place_homes(now);
                 } else if lease == Some(node.lease) {
                     node.granted = false;
                     node.dirty.insert(Key::Node(id.clone()));

@@ -18,7 +18,8 @@ use tokio::{
 
 use super::{Batch, Error, LeaseId, Revision, Snapshot, Store, Txn, Watch};
 use disk::Disk;
-use engine::{Change, Engine};
+use engine::Change;
+pub(crate) use engine::Engine;
 
 /// Requests waiting for the task; further callers wait.
 const QUEUE: usize = 1_024;
