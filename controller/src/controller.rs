@@ -1,6 +1,6 @@
 //! Start-up and shutdown order of a controller.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
@@ -13,6 +13,9 @@ use crate::{
     http::{self, App},
     store::{Store, embedded::Embedded, etcd::Etcd},
 };
+
+/// How long a shutdown waits for peers to take their good-byes.
+const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Why a controller did not start.
 #[derive(Debug, thiserror::Error)]
@@ -134,18 +137,26 @@ impl Controller {
         } = self.config;
         let service = grpc::Service::new(self.handle.clone(), limits);
         let app = App::new(self.handle, &admin_token, shutdown.clone());
-        // The loop ends first: with it the sessions end, which the listeners wait for.
-        let (leading, nodes, operators) = tokio::join!(
-            self.driver.run(clear_leases, shutdown.clone()),
-            grpc::serve(self.server, self.grpc, service, shutdown.clone()),
-            http::serve(app, self.http),
-        );
-        let () = leading;
-        if let Err(why) = nodes {
-            tracing::error!(%why, "the gRPC listener broke");
-        }
-        if let Err(why) = operators {
-            tracing::error!(%why, "the HTTP listener broke");
+        let leading = self.driver.run(clear_leases, shutdown.clone());
+        let nodes = async {
+            let served = grpc::serve(self.server, self.grpc, service, shutdown.clone()).await;
+            if let Err(why) = served {
+                tracing::error!(%why, "the gRPC listener broke");
+            }
+        };
+        let operators = async {
+            if let Err(why) = http::serve(app, self.http).await {
+                tracing::error!(%why, "the HTTP listener broke");
+            }
+        };
+        let all = async { tokio::join!(leading, nodes, operators) };
+        let patience = async {
+            shutdown.cancelled().await;
+            tokio::time::sleep(GOODBYE).await;
+        };
+        tokio::select! {
+            _ = all => {}
+            () = patience => tracing::warn!("connections that did not end in time are cut"),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use longspan_proto::ids::NodeId;
 use tokio::{sync::watch, time::Instant};
 
-use super::Standing;
+use super::{Standing, audit};
 use crate::{
     state::{
         key::{Key, ROOT},
@@ -35,8 +35,10 @@ pub struct Elected {
     pub renewed: Instant,
     /// The store's era.
     pub era: u16,
-    /// Everything.
+    /// The records of nodes and tenants.
     pub snapshot: Snapshot,
+    /// The number of the next audit record.
+    pub audit_next: u64,
     /// What happens after it.
     pub watch: Watch,
 }
@@ -190,7 +192,12 @@ async fn whole(
     renewed: Instant,
 ) -> Result<Elected, Error> {
     let era = era::at_least(store, 0).await?;
-    let snapshot = store.read(ROOT, None).await?;
+    let audit_next = audit::next(&store.read(&audit::prefix(), None).await?);
+    // Not the generations: they are read one by one as they are needed, and grow forever.
+    let mut snapshot = store.read(&format!("{ROOT}nodes/"), None).await?;
+    let at = Some(snapshot.revision);
+    let tenants = store.read(&format!("{ROOT}tenants/"), at).await?;
+    snapshot.entries.extend(tenants.entries);
     let watch = store.watch(ROOT, snapshot.revision + 1);
     Ok(Elected {
         lease,
@@ -198,6 +205,7 @@ async fn whole(
         renewed,
         era,
         snapshot,
+        audit_next,
         watch,
     })
 }

@@ -161,9 +161,13 @@ impl Term<'_> {
     }
 
     fn begin(&mut self, elected: Elected) {
+        // Calls from before tell nothing that the snapshot does not: late timeouts among them
+        // would only look like another loss.
+        self.calls = JoinSet::new();
+        self.renewal = None;
         self.election = (elected.lease, elected.revision);
         self.watch = Some(elected.watch);
-        self.audit_next = self.audit_next.max(audit::next(&elected.snapshot));
+        self.audit_next = self.audit_next.max(elected.audit_next);
         let at = self.time(elected.renewed);
         self.input(Input::Renewed(at));
         self.input(Input::Leading {
@@ -292,8 +296,7 @@ impl Term<'_> {
                 }
                 Output::Push(conn, message) => {
                     let session = self.sessions.get(&conn);
-                    let sent = session.map(|s| s.pushes.try_send(message));
-                    if let Some(Err(_)) = sent {
+                    if session.is_some_and(|s| s.pushes.try_send(message).is_err()) {
                         let limit = self.driver.limits.session_queue;
                         self.close(conn, Ended::Slow(limit));
                         self.input(Input::Left(conn));

@@ -99,7 +99,7 @@ pub enum Input {
         election: Revision,
         /// The store's era.
         era: u16,
-        /// Everything below [`key::ROOT`].
+        /// The records of nodes and tenants.
         snapshot: Snapshot,
     },
     /// It leads for the election's TTL from this time on, as far as the store knows.
