@@ -275,6 +275,43 @@ fn a_track_nobody_wants_lingers_then_is_left_then_forgotten() {
 }
 
 #[test]
+fn what_was_left_of_a_track_is_not_its_latest() {
+    let (mut lone, up) = fed();
+    lone.open(up, 0, 0, 0, 0);
+    lone.frame(up, 0);
+    lone.input(Input::Unsubscribe { local: LocalKey(1) });
+    lone.after(Duration::from_secs(5));
+    lone.outputs();
+    lone.local(2, "up");
+    assert_eq!(lone.subscribed(), [(1, 1, vec![], Start::Latest)]);
+    lone.ok(up, 1, &["up"]);
+    let events = lone.events();
+    assert!(matches!(events[..], [LocalEvent::Path(_)]), "{events:?}");
+}
+
+#[test]
+fn a_move_to_a_neighbour_that_by_now_comes_from_here_is_given_up() {
+    let mut lone = Lone::new();
+    let [x, y] = [lone.peer(1, "x"), lone.peer(2, "y")];
+    lone.routes(&[&["x", "origin"], &["y", "origin"]]);
+    lone.local(1, "origin");
+    lone.ok(x, 0, &["origin", "x"]);
+    lone.routes(&[&["y", "origin"], &["x", "origin"]]);
+    // Both move to each other at once; each still says its old chain.
+    lone.asked(y, 0, &["x", "origin"], &["y"]);
+    lone.ok(y, 0, &["origin", "z", "y"]);
+    lone.outputs();
+    lone.open(y, 0, 0, 0, 0);
+    lone.frame(y, 0);
+    let said = lone.said();
+    assert!(
+        matches!(said[..], [(2, Message::Unsubscribe(_))]),
+        "{said:?}"
+    );
+    assert_eq!(lone.core.tracks()[0].chain, nodes(&["origin", "x", "me"]));
+}
+
+#[test]
 fn a_neighbour_that_says_goodbye_is_left() {
     let mut lone = Lone::new();
     let [x, y] = [lone.peer(1, "x"), lone.peer(2, "y")];
