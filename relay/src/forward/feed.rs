@@ -91,6 +91,10 @@ impl Forwarder {
             };
             entry.incoming.insert(stream, incoming);
         }
+        if header.first_frame > 0 {
+            // It goes on: receivers that wait for that are told now, not with its next frame.
+            self.notify(now, key, Priority::Realtime);
+        }
     }
 
     pub(super) fn frame(

@@ -1,6 +1,6 @@
 //! A viewer: checks each event against what was published and what it saw before.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use longspan_proto::{
@@ -36,6 +36,8 @@ pub struct Consumer {
     /// The groups that were announced not to come whole.
     pub dropped: Vec<u64>,
     pub last_frame: Option<Time>,
+    /// The longest time without a frame, once there was one.
+    pub longest_gap: Duration,
     pub ended: Option<EndReason>,
 }
 
@@ -50,6 +52,7 @@ impl Consumer {
             frames: 0,
             dropped: Vec::new(),
             last_frame: None,
+            longest_gap: Duration::ZERO,
             ended: None,
         }
     }
@@ -88,6 +91,8 @@ impl Consumer {
                 let expected = payload(&self.track, group, index, frame.payload.len());
                 assert_eq!(frame.payload, expected);
                 self.frames += 1;
+                let gap = self.last_frame.map(|last| now.saturating_since(last));
+                self.longest_gap = self.longest_gap.max(gap.unwrap_or_default());
                 self.last_frame = Some(now);
             }
             LocalEvent::GroupEnd { group } => {

@@ -22,6 +22,7 @@ enum Op {
     Unpublish,
     View,
     Leave,
+    Say,
     Cut,
     CutOneWay,
     Heal,
@@ -132,6 +133,11 @@ fn operate(world: &mut World, op: &Op) {
                 world.leave(viewer);
             }
         }
+        Op::Say => {
+            for slot in slots {
+                world.say_more(slot);
+            }
+        }
         Op::Cut | Op::CutOneWay => {
             let up = links(true, world);
             let only = matches!(op, Op::CutOneWay).then(|| world.dice.below(2) as usize);
@@ -182,8 +188,9 @@ fn op(dice: &mut Dice) -> Op {
         0..8 => Op::Publish,
         8..10 => Op::Unpublish,
         10..34 => Op::View,
-        34..42 => Op::Leave,
-        42..52 => Op::Cut,
+        34..40 => Op::Leave,
+        40..43 => Op::Say,
+        43..52 => Op::Cut,
         52..55 => Op::CutOneWay,
         55..69 => Op::Heal,
         69..72 => Op::Kill,
@@ -258,6 +265,7 @@ fn fed(world: &mut World) {
             .collect()
     };
     let settled = calm(world);
+    operate(world, &Op::Say);
     world.run(Duration::from_secs(3));
     assert_eq!(calm(world), settled, "still looking for better, by node");
     for (viewer, before) in world.viewers.iter().zip(before) {
@@ -267,7 +275,10 @@ fn fed(world: &mut World) {
         let frames = viewer.seen.frames;
         let who = format!("{:?} at {}", viewer.seen, viewer.node);
         if world.slots[viewer.slot].catalog {
-            assert!(frames == 1 || viewer.returns > 0, "no catalog: {who}");
+            assert!(
+                frames > before && viewer.seen.dropped.is_empty(),
+                "no catalog: {who}"
+            );
         } else if world.rate > 1_000_000 {
             // 15 were published; the first or last may be on their way.
             assert!(

@@ -17,7 +17,7 @@ use longspan_proto::{
     wire::{EndReason, Flags, Frame, GroupHeader, Message, Priority, Role, Start},
 };
 use longspan_relay::forward::{
-    Config, Forwarder, Input, LocalKey, Output, PeerKey, StreamKey, Transmit,
+    Config, Forwarder, Input, LocalKey, Output, PeerKey, Stats, StreamKey, Transmit,
 };
 
 use super::{
@@ -54,7 +54,7 @@ enum Item {
 
 #[derive(Debug)]
 enum Event {
-    Deliver(usize, usize, Lane, Item),
+    Deliver(usize, usize, Lane, Box<Item>),
     Pull(usize, PeerKey),
     Wake(usize),
     Up(usize),
@@ -218,7 +218,7 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Deliver(conn, side, lane, item) => self.deliver(conn, side, lane, item),
+            Event::Deliver(conn, side, lane, item) => self.deliver(conn, side, lane, *item),
             Event::Pull(node, peer) => {
                 if let Some(conn) = self.nodes[node].conns.get(&peer).copied() {
                     let side = self.side(conn, node);
@@ -453,7 +453,7 @@ impl World {
         let last = direction.lanes.entry(lane).or_default();
         let at = (direction.busy + jitter).max(*last);
         *last = at;
-        self.schedule(at, Event::Deliver(conn, side, lane, item));
+        self.schedule(at, Event::Deliver(conn, side, lane, Box::new(item)));
     }
 
     fn deliver(&mut self, conn: usize, side: usize, lane: Lane, item: Item) {
@@ -660,6 +660,30 @@ impl World {
         }
     }
 
+    /// One frame more in a catalog's only group, long after the first.
+    pub fn say_more(&mut self, slot: usize) {
+        let Slot { live, catalog, .. } = self.slots[slot];
+        if !live || !catalog {
+            return;
+        }
+        let track = self.track(slot);
+        let len = self
+            .truth
+            .entry(track.clone())
+            .or_default()
+            .entry(0)
+            .or_default();
+        let index = std::mem::replace(len, *len + 1);
+        let frame = Frame {
+            timestamp: 0,
+            flags: Flags::default(),
+            priority: Priority::State,
+            payload: payload(&track, 0, index, self.frame_size),
+        };
+        let node = self.slots[slot].edge;
+        self.input(node, Input::PublishFrame { track, frame });
+    }
+
     fn produce(&mut self, slot: usize) {
         let Slot {
             edge,
@@ -797,10 +821,17 @@ impl World {
         }
     }
 
-    /// The published length of a group of what the viewer watches.
-    pub fn len(&self, viewer: usize) -> impl Fn(u64) -> u64 {
-        let truth = &self.truth[&self.viewers[viewer].seen.track];
-        move |group| truth.get(&group).copied().unwrap_or(0)
+    /// How many frames a viewer misses, from the first group it saw to the one before the last.
+    pub fn missing(&self, viewer: usize) -> u64 {
+        let seen = &self.viewers[viewer].seen;
+        let truth = &self.truth[&seen.track];
+        seen.missing(|group| truth.get(&group).copied().unwrap_or(0))
+    }
+
+    /// A node's counts.
+    pub fn stats(&self, node: usize) -> Stats {
+        let core = self.nodes[node].core.as_ref();
+        core.map(Forwarder::stats).unwrap_or_default()
     }
 }
 
