@@ -1,6 +1,9 @@
 //! What the tasks of one node share.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use longspan_proto::{
     control::LinkReport,
@@ -13,8 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     calls::Served,
-    control::Link as ControlLink,
+    control::{Link as ControlLink, derive},
     engine::Engine,
+    forward::Input,
     node::{Config, Directory, room::Rooms},
     peers::Peers,
     quic::Endpoint,
@@ -35,6 +39,8 @@ pub(crate) struct Shared {
     pub routes: watch::Sender<Arc<Routes>>,
     /// What the core was given: derived from table, directory and connections.
     pub ways: watch::Sender<Arc<Routes>>,
+    /// Held from deriving to telling, so that nothing older is told last.
+    pub telling: Mutex<()>,
     pub reports: watch::Sender<Arc<Vec<LinkReport>>>,
     /// Neighbours whose last attempt to be dialed failed.
     pub unreachable: watch::Sender<BTreeSet<NodeId>>,
@@ -43,6 +49,28 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Gives the core what follows from table, directory and connections as they are now.
+    pub fn tell_core(&self) {
+        let _order = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
+        let connected: Vec<_> = self
+            .peers
+            .all()
+            .into_iter()
+            .filter(|peer| peer.role == Role::Relay)
+            .map(|peer| {
+                let rtt = peer.link.baseline().map_or(0, |base| base.rtt_us);
+                (peer.node.clone(), rtt)
+            })
+            .collect();
+        let told = self.routes.borrow().clone();
+        let directory = self.directory.borrow().clone();
+        let routes = Arc::new(derive(&told, &directory, self.config.role, &connected));
+        if **self.ways.borrow() != *routes {
+            self.engine.handle(Input::Routes(routes.clone()));
+            self.ways.send_replace(routes);
+        }
+    }
+
     /// Takes note of how dialing a neighbour went.
     pub fn set_reachable(&self, node: &NodeId, reachable: bool) {
         self.unreachable.send_if_modified(|set| match reachable {

@@ -137,12 +137,13 @@ impl Handle {
     }
 
     /// Replaces the world of a node that runs without a controller (see
-    /// [`super::Config::fixed`]).
+    /// [`super::Config::fixed`]). Subscriptions and calls made afterwards use it.
     pub fn set_world(&self, world: Fixed) {
         self.shared
             .directory
             .send_replace(Arc::new(world.directory));
         self.shared.routes.send_replace(Arc::new(world.routes));
+        self.shared.tell_core();
     }
 
     /// Tells this node of a room it watches, where no controller does (see

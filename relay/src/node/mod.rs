@@ -18,10 +18,13 @@ mod media;
 mod metrics;
 pub(crate) mod room;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use longspan_proto::{ids::NodeId, wire::Role};
-use longspan_topology::routes::Routes;
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -39,7 +42,7 @@ use crate::{
     calls::Served,
     control,
     engine::Engine,
-    forward::{self, Forwarder, Input},
+    forward::{self, Forwarder},
     peers::Peers,
     probe, quic, roomlog,
     shared::Shared,
@@ -78,6 +81,7 @@ impl Node {
             directory: watch::Sender::new(Arc::new(fixed.directory)),
             routes: watch::Sender::new(Arc::new(fixed.routes)),
             ways: watch::Sender::default(),
+            telling: Mutex::new(()),
             reports: watch::Sender::default(),
             unreachable: watch::Sender::new(BTreeSet::new()),
             stop: CancellationToken::new(),
@@ -85,7 +89,7 @@ impl Node {
             engine,
             config,
         });
-        tell_core(&shared);
+        shared.tell_core();
         tracing::info!(
             node = %shared.config.node,
             address = %shared.endpoint.address,
@@ -185,44 +189,12 @@ fn last_good(me: &NodeId, control: &control::Link) -> Fixed {
     }
 }
 
-/// Gives the core what follows from table, directory and connections.
-fn tell_core(shared: &Shared) {
-    let connected: Vec<_> = shared
-        .peers
-        .all()
-        .into_iter()
-        .filter(|peer| peer.role == Role::Relay)
-        .map(|peer| {
-            let rtt = peer.link.baseline().map_or(0, |base| base.rtt_us);
-            (peer.node.clone(), rtt)
-        })
-        .collect();
-    let told = shared.routes.borrow().clone();
-    let directory = shared.directory.borrow().clone();
-    let routes: Arc<Routes> = Arc::new(control::derive(
-        &told,
-        &directory,
-        shared.config.role,
-        &connected,
-    ));
-    let changed = shared.ways.send_if_modified(|held| {
-        let changed = **held != *routes;
-        if changed {
-            *held = routes.clone();
-        }
-        changed
-    });
-    if changed {
-        shared.engine.handle(Input::Routes(routes));
-    }
-}
-
 async fn keep_core_told(shared: Arc<Shared>) {
     let mut routes = shared.routes.subscribe();
     let mut directory = shared.directory.subscribe();
     let mut peers = shared.peers.changes();
     loop {
-        tell_core(&shared);
+        shared.tell_core();
         let changed = tokio::select! {
             changed = routes.changed() => changed,
             changed = directory.changed() => changed,
