@@ -1,10 +1,12 @@
 //! What no single crate can show.
 //!
+//! * `bench`: each verb of `longspan bench` once.
 //! * `structure`: the arrows between crates and the purity of cores, as ARCHITECTURE.md tells them.
 //! * `sim`: a whole backbone in virtual time.
 //! * `cli`: the command line as scripts see it.
 //! * `up`: a backbone of real processes is started, watched, stopped.
 
+mod bench;
 mod cli;
 mod sim;
 mod structure;

@@ -1,0 +1,88 @@
+//! Every verb of `longspan bench` once, so small that it says nothing of speed: processes start,
+//! frames arrive, figures have their names, nothing is left running.
+
+use std::{path::PathBuf, process::Command};
+
+use serde_json::Value;
+
+/// The binary that was built beside this test.
+fn binary() -> PathBuf {
+    let exe = std::env::current_exe().expect("a path");
+    let folder = exe.ancestors().find(|p| p.join("longspan").is_file());
+    folder
+        .expect("cargo build has made the longspan binary")
+        .join("longspan")
+}
+
+fn bench(args: &str) -> Value {
+    let output = Command::new(binary())
+        .args(["bench", "-o", "json"])
+        .args(args.split(' '))
+        .output()
+        .expect("longspan runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "bench {args}: {errors}");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    for key in ["command", "machine", "seed"] {
+        assert!(!report[key].is_null(), "no {key} in {report}");
+    }
+    report
+}
+
+/// The number under a JSON pointer.
+fn number(report: &Value, pointer: &str) -> f64 {
+    let value = report.pointer(pointer).and_then(Value::as_f64);
+    value.unwrap_or_else(|| panic!("no number {pointer} in {report}"))
+}
+
+#[test]
+fn floor() {
+    for kind in ["floor", "floor --tcp"] {
+        let report = bench(&format!("{kind} --subscribers 3 --seconds 1"));
+        assert!(number(&report, "/us_per_datagram") > 0.0, "{report}");
+    }
+}
+
+#[test]
+fn fanout_delivers_every_frame_once() {
+    let report = bench("fanout --subscribers 3 --fps 50 --size 500 --group 10 --seconds 1");
+    assert_eq!(number(&report, "/latency_ms/n"), 150.0, "{report}");
+    assert_eq!(number(&report, "/lost"), 0.0, "{report}");
+    assert_eq!(number(&report, "/repeated"), 0.0, "{report}");
+    for figure in ["cpu_us_per_frame", "cpu_s_per_gbit", "delivered_per_s"] {
+        number(&report, &format!("/{figure}"));
+    }
+    assert!(number(&report, "/rss_bytes_per_receiver") > 0.0, "{report}");
+}
+
+#[test]
+fn chain_crosses_all_relays() {
+    let report = bench("chain --hops 3 --subscribers 2 --seconds 1");
+    assert_eq!(number(&report, "/added_ms_per_hop/n"), 100.0, "{report}");
+    assert_eq!(number(&report, "/lost"), 0.0, "{report}");
+    number(&report, "/cpu_us_per_hop");
+}
+
+#[test]
+fn join_is_cold_no_sooner_than_the_path_allows() {
+    let report = bench("join --path hk,sg --trials 1 --profile clean");
+    let rtt = number(&report, "/path_rtt_ms");
+    // The profile's jitter is ±2 % each way.
+    assert!(number(&report, "/cold_ms/max") > rtt * 0.95, "{report}");
+    assert_eq!(number(&report, "/warm_ms/n"), 1.0, "{report}");
+    assert!(number(&report, "/initial_window_bytes") > 0.0, "{report}");
+}
+
+#[test]
+fn a_wrong_wish_is_one_line() {
+    let output = Command::new(binary())
+        .args(["bench", "join", "--path", "hk,sgg"])
+        .output()
+        .expect("longspan runs");
+    assert_eq!(output.status.code(), Some(3));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(
+        errors.trim_end(),
+        "longspan: region sgg is not known (did you mean sg?)"
+    );
+}
