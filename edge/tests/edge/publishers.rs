@@ -58,10 +58,9 @@ async fn a_stream_that_ends_is_given_back() {
     let mut publisher = publish(&backbone.rtmp("math/teacher"));
     get_once_there(&backbone, "/hls/math/teacher/index.m3u8").await;
     publisher.kill().await.unwrap();
-    get_until(&backbone, "/live/math/teacher.flv", |answer| {
-        answer.status == 404
-    })
-    .await;
+    let nothing_is_on = |room: &Answer| room.json()["streams"][0].is_null();
+    get_until(&backbone, "/rooms/math", nothing_is_on).await;
+    assert_eq!(get(&backbone, "/live/math/teacher.flv").await.status, 404);
 }
 
 #[tokio::test(flavor = "multi_thread")]
