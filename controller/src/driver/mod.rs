@@ -2,6 +2,7 @@
 
 mod audit;
 mod election;
+mod outputs;
 mod term;
 
 use std::sync::Arc;

@@ -148,6 +148,3 @@ async fn wrong_method(method: Method, uri: Uri) -> Failure {
         message,
     )
 }
-
-#[cfg(test)]
-mod tests;

@@ -7,7 +7,7 @@ use longspan_proto::{
 };
 use longspan_topology::ring::Ring;
 
-use super::{Call, Done, Event, Now, State, key::Key, members, record, store_side::Purpose};
+use super::{Call, Done, Event, Now, State, key::Key, members, record, sync::Purpose};
 use crate::store::{Compare, Error, Write};
 
 /// How often a placement begins anew because the store changed meanwhile.

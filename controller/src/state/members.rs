@@ -11,7 +11,7 @@ use longspan_topology::routes::Version;
 
 use super::{
     Call, Close, Conn, DIRECTORY_EVERY, Event, Node, Now, Output, Said, State, key::Key, record,
-    store_side::Purpose,
+    sync::Purpose,
 };
 use crate::store::LeaseId;
 

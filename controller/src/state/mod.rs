@@ -17,12 +17,15 @@
 //!   ends.
 
 mod claims;
+mod holders;
 mod homes;
+mod io;
 pub mod key;
 mod members;
+mod mirror;
 pub mod record;
 mod rooms;
-mod store_side;
+mod sync;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -34,8 +37,8 @@ use std::{
 };
 
 use longspan_proto::{
-    control::{self, ToNode},
-    ids::{BootId, Generation, NodeId, Region, RoomName, Stream},
+    control,
+    ids::{BootId, NodeId, Region, RoomName, Stream},
     time::Time,
 };
 use longspan_topology::{ring::Ring, routes::Version};
@@ -43,7 +46,10 @@ use longspan_topology::{ring::Ring, routes::Version};
 use crate::{
     limits::Limits,
     routes::Router,
-    store::{self, Batch, Entry, LeaseId, Revision, Snapshot, Txn},
+    store::{LeaseId, Revision},
+};
+pub use io::{
+    Call, CallId, Claim, Close, Conn, Done, Granted, Input, Now, Output, Refused, Said, Ticket,
 };
 pub use view::{Event, NodeView, RoomView};
 
@@ -57,223 +63,6 @@ const SETTLE: Duration = Duration::from_secs(5);
 const ROOM_IDLE: Duration = Duration::from_secs(3_600);
 /// How often idle rooms are looked for.
 const ROOM_SWEEP: Duration = Duration::from_secs(60);
-
-/// What the clocks say.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Now {
-    /// The monotonic clock.
-    pub time: Time,
-    /// Wall clock, ms since the Unix epoch.
-    pub unix_ms: u64,
-}
-
-/// A session's connection, numbered by the driver; never reused.
-pub type Conn = u64;
-/// A call of a publisher that waits for an answer, numbered by the driver; never reused.
-pub type Ticket = u64;
-/// A call on the store, numbered here.
-pub type CallId = u64;
-
-/// Who asks for a stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claim {
-    /// The session (lease) of the edge.
-    pub session: LeaseId,
-    /// The edge.
-    pub edge: NodeId,
-    /// The room.
-    pub room: RoomName,
-    /// The stream.
-    pub stream: Stream,
-    /// Who publishes.
-    pub identity: String,
-}
-
-/// What happens to the controller.
-#[derive(Debug)]
-pub enum Input {
-    /// It leads, and this is what the store holds: at first, and whenever the store was lost and
-    /// is back (then by a new election or the same one).
-    Leading {
-        /// The revision of the election record.
-        election: Revision,
-        /// The store's era.
-        era: u16,
-        /// The records of nodes and tenants.
-        snapshot: Snapshot,
-    },
-    /// It leads for the election's TTL from this time on, as far as the store knows.
-    Renewed(Time),
-    /// The store cannot be reached.
-    StoreLost,
-    /// The era was raised.
-    Era(u16),
-    /// Something below [`key::ROOT`] changed.
-    Changed(Batch),
-    /// A call's result; what was read comes as entries.
-    Called(CallId, Result<Done, store::Error>),
-    /// A node opened its session.
-    Joined {
-        /// On this connection.
-        conn: Conn,
-        /// What it says of itself.
-        node: record::Node,
-        /// The session it had, or 0.
-        session: LeaseId,
-        /// A random id above 0, used if it gets a new session.
-        fresh: LeaseId,
-        /// The highest generation it has seen.
-        highest: Generation,
-    },
-    /// A session's connection ended.
-    Left(Conn),
-    /// A node said something.
-    Said(Conn, Said),
-    /// A publisher asks for a stream.
-    Claim(Ticket, Claim),
-    /// A publisher gives a stream back.
-    Release {
-        /// The session of its edge.
-        session: LeaseId,
-        /// The room.
-        room: RoomName,
-        /// The stream.
-        stream: Stream,
-        /// What it was given.
-        generation: Generation,
-    },
-}
-
-/// What a node says after joining.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Said {
-    /// It lives.
-    Heartbeat,
-    /// All links that end at it.
-    Links(Vec<crate::routes::Report>),
-    /// It took a table.
-    Ack(Version),
-    /// It refused one.
-    Nack(Version, String),
-    /// The relays it is attached to, best first.
-    Attached(Vec<NodeId>),
-    /// It serves a room.
-    Watch {
-        /// The room.
-        room: RoomName,
-        /// Viewers there.
-        viewers: u32,
-        /// Members there.
-        members: u32,
-    },
-    /// It serves it no longer.
-    Unwatch(RoomName),
-}
-
-/// A call on the store.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Call {
-    /// The entry of exactly this key.
-    Read(String),
-    /// See [`store::Store::commit`].
-    Commit(Txn),
-    /// See [`store::Store::grant`].
-    Grant(LeaseId, Duration),
-    /// See [`store::Store::keep_alive`].
-    KeepAlive(LeaseId),
-    /// See [`store::Store::revoke`].
-    Revoke(LeaseId),
-}
-
-/// What a call gave.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Done {
-    /// A read: the entry, if it exists.
-    Entry(Option<Entry>),
-    /// A commit: its revision.
-    Committed(Revision),
-    /// A lease's matter.
-    Lease,
-}
-
-/// Why a publisher did not get a stream.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// Another identity holds it.
-    #[error("stream {stream} of room {room} is held by another publisher, at {origin}")]
-    Held {
-        /// The room.
-        room: RoomName,
-        /// The stream.
-        stream: Stream,
-        /// Where its publisher is.
-        origin: NodeId,
-    },
-    /// The name is reserved.
-    #[error("stream name {0}: names that begin with @ are reserved")]
-    Reserved(Stream),
-    /// No such session.
-    #[error("session {session:x} of {edge} is not known here; join first")]
-    NoSession {
-        /// The session told.
-        session: LeaseId,
-        /// The edge told.
-        edge: NodeId,
-    },
-    /// A bound.
-    #[error("{what}: the limit of {limit} is reached")]
-    Limit {
-        /// What is bounded.
-        what: &'static str,
-        /// The bound.
-        limit: usize,
-    },
-    /// It cannot be decided now.
-    #[error("{0}")]
-    Unavailable(String),
-}
-
-/// A stream was given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Granted {
-    /// The fencing number.
-    pub generation: Generation,
-    /// The HLS media sequence number of group 0.
-    pub hls_base: u64,
-}
-
-/// Why a session is closed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Close {
-    /// The same node joined again.
-    #[error("{0} joined again on another connection")]
-    Replaced(NodeId),
-    /// A bound of a session.
-    #[error("{what}: the limit of {limit} is reached")]
-    Limit {
-        /// What is bounded.
-        what: &'static str,
-        /// The bound.
-        limit: usize,
-    },
-}
-
-/// What is to be done.
-#[derive(Debug)]
-pub enum Output {
-    /// Make this call on the store; its result comes back as [`Input::Called`].
-    Call(CallId, Call),
-    /// Raise the store's era at least to this; the result comes back as [`Input::Era`].
-    RaiseEra(u16),
-    /// Say this to a node.
-    Push(Conn, ToNode),
-    /// End a session.
-    Close(Conn, Close),
-    /// Answer a claim.
-    Claimed(Ticket, Result<Granted, Refused>),
-    /// Something that operators may want to know.
-    Event(Event),
-}
 
 /// The store's copy of a record, as last told.
 #[derive(Debug, Clone)]
@@ -351,7 +140,7 @@ pub struct State {
     nodes: BTreeMap<NodeId, Node>,
     conns: HashMap<Conn, NodeId>,
     rooms: BTreeMap<RoomName, Room>,
-    calls: HashMap<CallId, store_side::Purpose>,
+    calls: HashMap<CallId, sync::Purpose>,
     next_call: CallId,
     claims: claims::Claims,
     /// Rings of connected relays by region, until membership changes.

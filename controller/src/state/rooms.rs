@@ -10,8 +10,7 @@ use longspan_proto::{
 };
 
 use super::{
-    Close, Done, Now, Output, ROOM_IDLE, ROOM_SWEEP, Room, Serving, State, key::Key,
-    store_side::Purpose,
+    Close, Done, Now, Output, ROOM_IDLE, ROOM_SWEEP, Room, Serving, State, key::Key, sync::Purpose,
 };
 use crate::store::{Compare, Error, Write};
 

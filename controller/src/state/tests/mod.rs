@@ -17,7 +17,7 @@ use longspan_proto::{
 };
 
 use super::*;
-use crate::store::{Error, Write, embedded::Engine};
+use crate::store::{self, Error, Txn, Write, embedded::Engine};
 
 pub fn node(name: &str) -> NodeId {
     NodeId::new(name).unwrap()

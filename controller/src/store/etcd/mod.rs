@@ -1,17 +1,19 @@
 //! The store shared by controllers: etcd 3.4 and newer.
 
+mod convert;
+mod watch;
+
 use std::{sync::Arc, time::Duration};
 
-use etcd_client::{
-    Client, CompareOp, ConnectOptions, EventType, GetOptions, KeyValue, LeaseGrantOptions,
-    PutOptions, SortOrder, SortTarget, TxnOp, WatchOptions, WatchResponse, WatchStream,
-};
+use etcd_client::{Client, ConnectOptions, GetOptions, LeaseGrantOptions, SortOrder, SortTarget};
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::{sync::mpsc, time::Instant};
 
-use super::{
-    Batch, Compare, Entry, Error, Event, LeaseId, Revision, Snapshot, Store, Txn, Watch, Write,
+use self::{
+    convert::{compare, entry, operation, range_end},
+    watch::Watcher,
 };
+use super::{Entry, Error, LeaseId, Revision, Snapshot, Store, Txn, Watch, Write};
 use crate::backoff::Backoff;
 
 /// Keys in one answer of a read; larger reads are made of several, at one revision.
@@ -252,135 +254,6 @@ fn of_lease<'a, T>(
         }
     }
     .boxed()
-}
-
-/// A watch that outlives etcd's outages: it begins again after the last revision it told.
-struct Watcher {
-    etcd: Etcd,
-    prefix: Arc<str>,
-    next: Revision,
-    batches: mpsc::Sender<Result<Batch, Error>>,
-}
-
-impl Watcher {
-    async fn run(mut self) {
-        let mut backoff = Backoff::default();
-        while !self.batches.is_closed() {
-            let before = self.next;
-            match self.follow().await {
-                Ok(()) => return,
-                Err(Error::Compacted { oldest }) => {
-                    let _ = self.batches.send(Err(Error::Compacted { oldest })).await;
-                    return;
-                }
-                Err(why) => tracing::debug!(%why, "watching etcd again"),
-            }
-            if self.next != before {
-                backoff.reset();
-            }
-            tokio::time::sleep(backoff.next()).await;
-        }
-    }
-
-    /// Tells events until the stream breaks (`Err`) or nobody listens any more (`Ok`).
-    async fn follow(&mut self) -> Result<(), Error> {
-        let options = WatchOptions::new()
-            .with_range(range_end(&self.prefix))
-            .with_start_revision(self.next as i64);
-        let mut client = self.etcd.client.clone();
-        let key = self.prefix.as_bytes().to_vec();
-        let opening = async move { client.watch(key, Some(options)).await };
-        let mut stream: WatchStream = self.etcd.once(opening).await?;
-        loop {
-            let answer = tokio::select! {
-                () = self.batches.closed() => return Ok(()),
-                answer = stream.message() => answer.map_err(|e| self.etcd.told(&e))?,
-            };
-            let Some(answer) = answer else {
-                return Err(Error::Unavailable("etcd ended the watch".into()));
-            };
-            if answer.compact_revision() > 0 {
-                let oldest = answer.compact_revision() as Revision;
-                return Err(Error::Compacted { oldest });
-            }
-            if answer.canceled() {
-                return Err(Error::Unavailable(answer.cancel_reason().to_owned()));
-            }
-            for batch in batches(&answer) {
-                self.next = batch.revision + 1;
-                if self.batches.send(Ok(batch)).await.is_err() {
-                    return Ok(());
-                }
-            }
-        }
-    }
-}
-
-/// etcd orders events by revision and never splits a revision over two answers (unless asked to).
-fn batches(answer: &WatchResponse) -> Vec<Batch> {
-    let mut batches: Vec<Batch> = Vec::new();
-    for event in answer.events() {
-        let Some(kv) = event.kv() else { continue };
-        let revision = kv.mod_revision() as Revision;
-        let event = match event.event_type() {
-            EventType::Put => Event::Put(entry(kv)),
-            EventType::Delete => Event::Delete(text(kv.key())),
-        };
-        match batches.last_mut() {
-            Some(batch) if batch.revision == revision => batch.events.push(event),
-            _ => batches.push(Batch {
-                revision,
-                events: vec![event],
-            }),
-        }
-    }
-    batches
-}
-
-fn entry(kv: &KeyValue) -> Entry {
-    Entry {
-        key: text(kv.key()),
-        value: text(kv.value()),
-        revision: kv.mod_revision() as Revision,
-        lease: (kv.lease() != 0).then(|| kv.lease()),
-    }
-}
-
-/// Ours are always text; another's bytes show as replacement characters and parse as nothing.
-fn text(bytes: &[u8]) -> Arc<str> {
-    String::from_utf8_lossy(bytes).into()
-}
-
-fn compare(compare: Compare) -> etcd_client::Compare {
-    use etcd_client::Compare as C;
-    match compare {
-        Compare::Absent(key) => C::create_revision(key, CompareOp::Equal, 0),
-        Compare::Present(key) => C::create_revision(key, CompareOp::Greater, 0),
-        Compare::Revision(key, revision) => C::mod_revision(key, CompareOp::Equal, revision as i64),
-        Compare::Value(key, value) => C::value(key, CompareOp::Equal, value),
-    }
-}
-
-fn operation(write: Write) -> TxnOp {
-    match write {
-        Write::Put { key, value, lease } => {
-            let options = lease.map(|id| PutOptions::new().with_lease(id));
-            TxnOp::put(key, value, options)
-        }
-        Write::Delete(key) => TxnOp::delete(key, None),
-    }
-}
-
-/// The first key behind all that begin with `prefix` (etcd's range convention; `\0` for all).
-fn range_end(prefix: &str) -> Vec<u8> {
-    let mut end = prefix.as_bytes().to_vec();
-    while let Some(last) = end.pop() {
-        if last < 0xff {
-            end.push(last + 1);
-            return end;
-        }
-    }
-    vec![0]
 }
 
 /// The innermost reason: "connection refused" says more than "transport error".
