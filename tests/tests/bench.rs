@@ -1,18 +1,11 @@
 //! Every verb of `longspan bench` once, so small that it says nothing of speed: processes start,
 //! frames arrive, figures have their names, nothing is left running.
 
-use std::{path::PathBuf, process::Command};
+use std::process::Command;
 
 use serde_json::Value;
 
-/// The binary that was built beside this test.
-fn binary() -> PathBuf {
-    let exe = std::env::current_exe().expect("a path");
-    let folder = exe.ancestors().find(|p| p.join("longspan").is_file());
-    folder
-        .expect("cargo build has made the longspan binary")
-        .join("longspan")
-}
+use crate::cli::binary;
 
 fn bench(args: &str) -> Value {
     let output = Command::new(binary())
