@@ -215,6 +215,19 @@ impl Context {
         self.data_dir.clone().map_or_else(up::data_dir::default, Ok)
     }
 
+    /// How this program is called so that it finds what this call found: for hints.
+    pub fn command(&self) -> Outcome<String> {
+        let program = env::args().next().unwrap_or_else(|| "longspan".to_owned());
+        let dir = self.data_dir()?;
+        // What the caller's environment says, it will say to the next command too.
+        let told = env::var_os("LONGSPAN_DATA_DIR").map(PathBuf::from) == Some(dir.clone());
+        if told || up::data_dir::default().is_ok_and(|default| default == dir) {
+            Ok(program)
+        } else {
+            Ok(format!("{program} --data-dir {}", dir.display()))
+        }
+    }
+
     /// The controller's operator API.
     fn api(&self) -> Outcome<Api> {
         if let Some(url) = &self.controller {

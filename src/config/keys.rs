@@ -169,7 +169,7 @@ pub const KEYS: &[Key] = &[
     key("http.public_url", Kind::Text, EDGE, "what users write to reach it; the bound address if it is not told"),
     key("rtmp.listen", Kind::Address, EDGE, "TCP address for encoders").required(),
     key("rtmp.public_url", Kind::Text, EDGE, "what users write to reach it; the bound address if it is not told"),
-    key("auth.open", Kind::Flag, EDGE, "rooms may be entered without a token").or("false"),
+    key("auth.open", Kind::Flag, EDGE, "rooms may be entered without a token").or("false").reloads(),
     key("auth.jwt_keys", Kind::Path, EDGE, "file of the users' JWT keys, made by `longspan key create`").reloads(),
     key("sample.room", Kind::Text, EDGE, "a lesson that the edge publishes itself: its room").required(),
     key("sample.stream", Kind::Text, EDGE, "its stream").required(),

@@ -2,7 +2,6 @@
 //! (because we say so, or because we are gone, however that came) the node stops.
 
 use std::{
-    env,
     fs::OpenOptions,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
@@ -19,6 +18,9 @@ use crate::{
     config::Role,
     failure::{Failure, Outcome},
 };
+
+/// This very program, also after its file was replaced by another build (Linux, proc(5)).
+const PROGRAM: &str = "/proc/self/exe";
 
 /// Orders waiting for one node's process.
 const ORDERS: usize = 4;
@@ -68,8 +70,8 @@ impl Child {
         let log = folder.join("log.txt");
         let file = OpenOptions::new().create(true).append(true).open(&log);
         let file = file.map_err(|error| failed(&error))?;
-        let program = env::current_exe().map_err(|error| failed(&error))?;
-        let mut child = Command::new(program)
+        let mut child = Command::new(PROGRAM)
+            .arg0("longspan")
             .arg(role.to_string())
             .arg("--config")
             .arg(folder.join("config.toml"))

@@ -107,7 +107,8 @@ async fn serve(options: &Options, context: &Context) -> Outcome {
         control: format!("http://{}", plan.control),
         jwt_keys: dir.file("jwt-keys.toml"),
     };
-    let nodes = Nodes::default();
+    let command = context.command()?;
+    let nodes = Nodes::new(command.clone());
     let stop_control = CancellationToken::new();
     let started = tokio::select! {
         started = start(&dir, &plan, &nodes, &running, &stop_control) => Some(started),
@@ -121,6 +122,7 @@ async fn serve(options: &Options, context: &Context) -> Outcome {
                 listen: options.listen,
                 everywhere: &options.profile,
                 data: dir.path(),
+                command: &command,
             };
             match context.format {
                 Format::Json => ready.print_json()?,

@@ -26,6 +26,9 @@ const READY: Duration = Duration::from_secs(90);
 /// How often a node that is not ready is asked again.
 const ASK: Duration = Duration::from_millis(100);
 
+/// How long nothing is said about a node that is not ready.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// How long all of a stop may take; what is left then is killed. Edges have until the first,
 /// relays until the second, the controller until the third.
 const STOP: [Duration; 3] = [
@@ -57,7 +60,7 @@ struct Entry {
 }
 
 /// All nodes of a backbone.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Nodes(Arc<Mutex<Inner>>);
 
 #[derive(Debug, Default)]
@@ -66,9 +69,19 @@ struct Inner {
     /// Nodes somebody has just asked to end: their end is no news.
     expected: BTreeSet<NodeId>,
     stopping: bool,
+    /// How this program is called.
+    command: String,
 }
 
 impl Nodes {
+    /// None yet; `command` is how this program is called, for hints.
+    pub fn new(command: String) -> Nodes {
+        Nodes(Arc::new(Mutex::new(Inner {
+            command,
+            ..Inner::default()
+        })))
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -198,9 +211,10 @@ impl Nodes {
             return;
         }
         eprintln!(
-            "longspan up: {} (PID {pid}) died: {how}; its log: {}; start it again: longspan lab node restart {}",
+            "longspan up: {} (PID {pid}) died: {how}; its log: {}; start it again: {} lab node restart {}",
             child.id,
             child.log.display(),
+            inner.command,
             child.id
         );
     }
@@ -210,6 +224,7 @@ impl Nodes {
         let mut why = "it does not answer".to_owned();
         let ready = async {
             let url = format!("http://{}/readyz", spec.admin);
+            let mut said = Instant::now();
             loop {
                 match http::request(Method::GET, &url, None, None, Duration::from_secs(2)).await {
                     Ok(answer) if answer.status.is_success() => return,
@@ -217,6 +232,10 @@ impl Nodes {
                         why = String::from_utf8_lossy(&answer.body).trim().to_owned();
                     }
                     Err(_) => {}
+                }
+                if said.elapsed() >= PATIENCE {
+                    eprintln!("longspan up: {} is not ready yet: {why}", spec.id);
+                    said = Instant::now();
                 }
                 sleep(ASK).await;
             }

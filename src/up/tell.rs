@@ -74,6 +74,8 @@ pub struct Entry<'a> {
     pub everywhere: &'a str,
     /// The data directory.
     pub data: &'a Path,
+    /// How this program is called.
+    pub command: &'a str,
 }
 
 impl Ready {
@@ -157,10 +159,15 @@ impl Ready {
             "watch",
             format!("ffplay '{}/live/class/teacher.flv{class}'", far.edge.http),
         );
-        line(
-            "look",
-            "longspan node ls; longspan link ls; longspan lab link ls".to_owned(),
-        );
+        let command = entry.command;
+        line("look", format!("{command} node ls; {command} link ls"));
+        if let [a, b, ..] = &self.regions[..] {
+            let (a, b) = (&a.region, &b.region);
+            line(
+                "break",
+                format!("{command} lab link degrade {a} {b} --delay 300ms"),
+            );
+        }
         line("stop", "Ctrl-C".to_owned());
         let regions: Vec<&str> = self
             .regions
@@ -174,7 +181,10 @@ impl Ready {
                 format!("ROOMS ARE OPEN to everybody who reaches {}.", entry.listen)
             }
         } else {
-            "Rooms need a token: longspan key token --room ROOM".to_owned()
+            format!(
+                "Rooms need a token: {} key token --room ROOM",
+                entry.command
+            )
         };
         print(&format!(
             "Longspan is up: {} (profile {}), data in {}\n{rooms}\n\n{text}",

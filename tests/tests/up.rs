@@ -80,6 +80,16 @@ impl Up {
             .collect()
     }
 
+    /// A URL of a region's node.
+    fn region(&self, region: &str, role: &str, url: &str) -> String {
+        let regions = self.ready["regions"].as_array().expect("regions");
+        let found = regions.iter().find(|found| found["region"] == region);
+        found.expect("the region")[role][url]
+            .as_str()
+            .expect("a URL")
+            .to_owned()
+    }
+
     fn signal(&self, signal: &str) {
         kill(self.child.id(), signal);
     }
@@ -265,6 +275,54 @@ fn faults_are_laid_and_lifted_while_it_runs() {
     let (code, _, errors) = up.longspan(&["lab", "link", "cut", "cn-shangai", "hk"]);
     assert_eq!(code, 3, "{errors}");
     assert!(errors.contains("did you mean cn-shanghai"), "{errors}");
+}
+
+#[test]
+fn a_node_reads_its_configuration_again_or_keeps_the_last_good_one() {
+    let up = Up::start();
+    let folder = up.data.path().join("nodes/hk-edge-1");
+    let edge = up.nodes().into_iter().find(|(id, ..)| id == "hk-edge-1");
+    let (_, _, pid) = edge.expect("an edge");
+    let file = folder.join("config.toml");
+    let good = fs::read_to_string(&file).expect("a configuration");
+    let reload = |text: &str, wanted: &str| {
+        fs::write(&file, text).expect("written");
+        kill(pid, "HUP");
+        eventually(wanted, || {
+            fs::read_to_string(folder.join("log.txt")).is_ok_and(|log| log.contains(wanted))
+        });
+    };
+    reload(
+        &format!("{good}\n[log]\nlevle = \"debug\"\n"),
+        "keeping the last good configuration",
+    );
+    reload(
+        &format!("{good}\n[log]\nlevel = \"debug,h2=info\"\n"),
+        "configuration reloaded",
+    );
+    reload(&good.replace("Hong Kong", "Kowloon"), "it takes a restart");
+
+    // Keys are read again: a token that nobody could know before opens a room now.
+    let edge = up.region("hk", "edge", "http");
+    let keys = up.data.path().join("jwt-keys.toml");
+    let (code, _, errors) = up.longspan(&[
+        "key",
+        "create",
+        "--id",
+        "school",
+        "--file",
+        keys.to_str().expect("text"),
+    ]);
+    assert_eq!(code, 0, "{errors}");
+    let mint = [
+        "key", "token", "--id", "school", "--room", "math", "--ttl", "1h",
+    ];
+    let (code, token, errors) = up.longspan(&mint);
+    assert_eq!(code, 0, "{errors}");
+    let room = format!("{edge}/rooms/math?token={}", token.trim());
+    assert_eq!(get(&room).0, 401);
+    kill(pid, "HUP");
+    eventually("the new key is known", || get(&room).0 == 200);
 }
 
 #[test]
