@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use crate::{auth, live::ring};
+use crate::{auth, live::ring, messages};
 
 /// An edge's configuration.
 pub struct Config {
@@ -37,6 +37,8 @@ pub struct Limits {
     pub rtmp_connections: usize,
     /// What a stream's viewers share, per format in use.
     pub ring: ring::Limits,
+    /// Of members and their messages.
+    pub messages: messages::Limits,
     /// How old a frame may be before the backbone drops it rather than deliver it.
     pub budget: Duration,
     /// How long a room or a stream is kept after its last viewer.
@@ -69,6 +71,7 @@ impl Default for Limits {
             http_connections: 20_000,
             rtmp_connections: 5_000,
             ring: ring::Limits::default(),
+            messages: messages::Limits::default(),
             // A lecture's: nobody talks back, so a late picture is better than none, until it is
             // so late that the next group does more good.
             budget: Duration::from_secs(4),

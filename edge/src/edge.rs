@@ -9,11 +9,13 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    auth::{self, Access, Auth},
+    auth::{self, Access, Auth, Verb},
+    clock::wall_seconds,
     config::{Config, Limits},
     gateway::Listener,
     http,
     live::Live,
+    messages::{self, Messages},
     metrics::describe,
     publish::{Publication, Publications, Refused},
     rooms::Rooms,
@@ -238,9 +240,17 @@ impl Edge {
     }
 }
 
-/// The room's messages. Here they join the edge's routes.
-fn messages(_shared: &Arc<Shared>) -> Router {
-    Router::new()
+/// The room's messages.
+fn messages(shared: &Arc<Shared>) -> Router {
+    let door = shared.clone();
+    messages::router(Arc::new(Messages::new(
+        shared.node.clone(),
+        shared.rooms.clone(),
+        shared.limits.messages,
+        Arc::new(move |token, room| door.auth.admit(token, room, Verb::Join, wall_seconds())),
+        shared.tasks.clone(),
+        shared.stop.clone(),
+    )))
 }
 
 async fn listen(

@@ -15,6 +15,7 @@ pub mod hls;
 mod http;
 pub mod live;
 pub mod media;
+pub mod messages;
 mod metrics;
 pub mod publish;
 pub mod rooms;

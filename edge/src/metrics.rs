@@ -10,7 +10,7 @@ use metrics::{
 pub(crate) fn describe() {
     describe_gauge!(
         "longspan_sessions",
-        "User sessions open now, by protocol (flv, mp4, rtmp, rtmp_publish, sample)"
+        "User sessions open now, by protocol (flv, mp4, rtmp, rtmp_publish, sample, ws)"
     );
     describe_counter!(
         "longspan_rejected_total",

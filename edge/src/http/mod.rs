@@ -119,7 +119,7 @@ async fn unknown_path(request: Request) -> ApiError {
         "unknown_path",
         format!(
             "there is nothing at {:?}; see /live/ROOM/STREAM.flv, /hls/ROOM/STREAM/index.m3u8, \
-             /rooms/ROOM, /edges and /classroom/ROOM",
+             /rooms/ROOM, /rooms/ROOM/messages, /edges and /classroom/ROOM",
             request.uri().path()
         ),
     )

@@ -1,0 +1,454 @@
+//! One room at this edge: follows the room's log, passes on what members say, and brings the
+//! home's answers back. The driver of [`View`] and [`Outbox`].
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use longspan_proto::{
+    ids::{RoomName, SessionId},
+    time::Time,
+    wire::{
+        call::Verb,
+        envelope::Envelope,
+        room::{Answer, Request},
+    },
+};
+use longspan_relay::{
+    forward::LocalEvent,
+    node::{CallReceiver, CallSender, Handle, RoomView},
+};
+use tokio::{
+    sync::{Notify, mpsc, watch},
+    time::{MissedTickBehavior, interval, sleep},
+};
+
+use super::{
+    Counted, Limits, Messages,
+    backbone::{Home, Lost},
+    outbox::{self, Done, Full, MemberKey, Outbox},
+    view::{Applied, View},
+};
+use crate::rooms::{self, Room};
+
+/// How often the clock is looked at: what waits for the home is given up this much late at most.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Answers that wait for a member. A member may have fewer requests under way than this.
+const ANSWERS: usize = 256;
+
+/// Pauses between attempts to reach a home: the first, and the longest. Doubled each time, drawn
+/// between half and the whole so that a home that comes back is not met by everybody at once.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// See the [module](self).
+pub(super) struct Hub {
+    node: Handle,
+    room: Arc<Room>,
+    limits: Limits,
+    state: Mutex<State>,
+    /// Members wake when the view changes.
+    changed: watch::Sender<()>,
+    /// Something waits to be sent to the home.
+    asked: Notify,
+    /// The home owes an answer for too long: the call is to be opened anew.
+    overdue: Notify,
+}
+
+struct State {
+    view: View,
+    outbox: Outbox,
+    members: HashMap<MemberKey, mpsc::Sender<FromHome>>,
+    sessions: HashMap<SessionId, Held>,
+}
+
+/// What this edge knows the home to hold of a member's session. Told to a home of a newer
+/// generation, which knows nothing.
+struct Held {
+    member: MemberKey,
+    n: u64,
+}
+
+/// What a member hears of its requests.
+#[derive(Debug)]
+pub(super) enum FromHome {
+    /// The answer.
+    Answer(Answer),
+    /// None came in time; n is 0 for the question what is held.
+    Unavailable { n: u64 },
+}
+
+/// A member's place in a room; leaves when dropped.
+pub(super) struct Place {
+    pub hub: Arc<Hub>,
+    pub key: MemberKey,
+    pub answers: mpsc::Receiver<FromHome>,
+    pub changed: watch::Receiver<()>,
+    /// At the edge, and in the room.
+    _counted: (Counted, rooms::Counted),
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = self.hub.lock();
+        state.members.remove(&self.key);
+        state.sessions.retain(|_, held| held.member != self.key);
+    }
+}
+
+impl Hub {
+    pub fn new(node: Handle, room: Arc<Room>, limits: Limits) -> Hub {
+        Hub {
+            node,
+            room,
+            limits,
+            state: Mutex::new(State {
+                view: View::new(limits.view),
+                outbox: Outbox::new(limits.outbox),
+                members: HashMap::new(),
+                sessions: HashMap::new(),
+            }),
+            changed: watch::Sender::new(()),
+            asked: Notify::new(),
+            overdue: Notify::new(),
+        }
+    }
+
+    pub fn room(&self) -> &RoomName {
+        self.room.name()
+    }
+
+    pub fn members(&self) -> usize {
+        self.lock().members.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A member comes.
+    pub fn enter(self: &Arc<Self>, key: MemberKey, counted: Counted) -> Place {
+        let (sender, answers) = mpsc::channel(ANSWERS);
+        let mut state = self.lock();
+        state.members.insert(key, sender);
+        drop(state);
+        Place {
+            hub: self.clone(),
+            key,
+            answers,
+            changed: self.changed.subscribe(),
+            _counted: (counted, self.room.member()),
+        }
+    }
+
+    /// Looks at the room.
+    pub fn view<T>(&self, look: impl FnOnce(&View) -> T) -> T {
+        look(&self.lock().view)
+    }
+
+    /// Asks the home something for a member.
+    pub fn ask(
+        &self,
+        now: Time,
+        key: MemberKey,
+        lead: Option<Request>,
+        request: &Request,
+    ) -> Result<(), Full> {
+        let mut state = self.lock();
+        state.outbox.push(now, key, lead, request)?;
+        let session = match request {
+            Request::Publish(message) => message.session,
+            Request::Ask { session } | Request::PassOver { session, .. } => *session,
+        };
+        let held = state
+            .sessions
+            .entry(session)
+            .or_insert(Held { member: key, n: 0 });
+        held.member = key;
+        drop(state);
+        self.asked.notify_one();
+        Ok(())
+    }
+
+    /// Serves the room until nobody is in it any more.
+    pub async fn run(&self, messages: &Messages) {
+        let home = self.room.state();
+        tokio::select! {
+            () = self.follow(messages, home.clone()) => {}
+            () = self.publish(messages, home) => {}
+            () = self.keep_time(messages) => {}
+            () = messages.stop.cancelled() => {}
+        }
+    }
+
+    /// Gives up what waits too long, and returns when nobody has been here for a while.
+    async fn keep_time(&self, messages: &Messages) {
+        let mut idle = Duration::ZERO;
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let mut state = self.lock();
+            let given_up = state.outbox.expire(messages.now());
+            for done in &given_up {
+                state.tell(done.member, FromHome::Unavailable { n: done.n });
+            }
+            let empty = state.members.is_empty();
+            drop(state);
+            if !given_up.is_empty() {
+                self.overdue.notify_one();
+            }
+            idle = if empty { idle + TICK } else { Duration::ZERO };
+            if idle >= self.limits.linger && messages.forget(self) {
+                return;
+            }
+        }
+    }
+
+    /// Keeps the view up to date, whatever becomes of homes.
+    async fn follow(&self, messages: &Messages, mut room: RoomView) {
+        let mut pause = Pause::default();
+        loop {
+            let home = Home::known(&mut room).await;
+            let lost = tokio::select! {
+                () = home.changed(&mut room) => continue,
+                lost = self.follow_home(messages, &home, &mut pause) => lost,
+            };
+            tracing::debug!(room = %self.room(), home = %home.node, %lost, "the log is followed anew");
+            tokio::select! {
+                () = home.changed(&mut room) => {}
+                () = pause.wait() => {}
+            }
+        }
+    }
+
+    async fn follow_home(&self, messages: &Messages, home: &Home, pause: &mut Pause) -> Lost {
+        match self.follow_until_lost(messages, home, pause).await {
+            Ok(never) => match never {},
+            Err(lost) => lost,
+        }
+    }
+
+    async fn follow_until_lost(
+        &self,
+        messages: &Messages,
+        home: &Home,
+        pause: &mut Pause,
+    ) -> Result<std::convert::Infallible, Lost> {
+        let seq = self.load(home).await?;
+        let mut log = home.log(&self.node, self.room(), seq);
+        let mut ephemeral = home.ephemeral(&self.node, self.room());
+        loop {
+            tokio::select! {
+                event = log.next() => match event {
+                    Some(LocalEvent::Frame { frame, .. }) => {
+                        let message = read(frame.payload)?;
+                        if self.apply(messages, message) == Applied::Hole {
+                            self.load(home).await?;
+                        } else {
+                            *pause = Pause::default();
+                        }
+                    }
+                    Some(LocalEvent::GroupDropped { .. }) => {
+                        self.load(home).await?;
+                    }
+                    event => ended("log", event)?,
+                },
+                event = ephemeral.next() => match event {
+                    // What a cache repeats is of no use any more.
+                    Some(LocalEvent::Frame { frame, .. }) if !frame.flags.replay => {
+                        let message = read(frame.payload)?;
+                        self.lock().view.apply_ephemeral(message);
+                        self.changed.send_replace(());
+                    }
+                    event => ended("ephemeral", event)?,
+                },
+            }
+        }
+    }
+
+    /// Takes the home's state; the newest message it includes.
+    async fn load(&self, home: &Home) -> Result<u64, Lost> {
+        let snapshot = home.state(&self.node, self.room()).await?;
+        let seq = snapshot.seq;
+        self.lock().view.load(home.generation, snapshot);
+        self.changed.send_replace(());
+        Ok(seq)
+    }
+
+    fn apply(&self, messages: &Messages, message: Envelope) -> Applied {
+        let (session, n, seq) = (message.session, message.n, message.seq);
+        let mut state = self.lock();
+        let applied = state.view.apply(message);
+        if applied == Applied::New && state.sessions.contains_key(&session) {
+            // Seen in the log: it has its place, also if the home is lost before its ack comes.
+            let done = state.outbox.seen(session, n);
+            let answer = Answer::Acked { session, n, seq };
+            state.done(messages.now(), done, answer);
+        }
+        drop(state);
+        if applied == Applied::New {
+            self.changed.send_replace(());
+        }
+        applied
+    }
+
+    /// Keeps a call to the home open and passes on what members say.
+    async fn publish(&self, messages: &Messages, mut room: RoomView) {
+        let mut pause = Pause::default();
+        let mut introduced = None;
+        loop {
+            let home = Home::known(&mut room).await;
+            let fresh = introduced.is_some_and(|generation| generation != home.generation);
+            introduced = Some(home.generation);
+            let lost = tokio::select! {
+                () = home.changed(&mut room) => continue,
+                lost = self.publish_home(messages, &home, fresh, &mut pause) => lost,
+            };
+            if let Err(lost) = lost {
+                tracing::debug!(room = %self.room(), home = %home.node, %lost, "the home is called anew");
+            }
+            tokio::select! {
+                () = home.changed(&mut room) => {}
+                () = pause.wait() => {}
+            }
+        }
+    }
+
+    async fn publish_home(
+        &self,
+        messages: &Messages,
+        home: &Home,
+        fresh: bool,
+        pause: &mut Pause,
+    ) -> Result<(), Lost> {
+        let call = home.call(&self.node, self.room(), Verb::Publish).await?;
+        let (mut up, mut down) = call.split();
+        if fresh {
+            let sessions = self.lock().introductions();
+            for request in sessions {
+                up.send(outbox::written(&request)).await?;
+            }
+        }
+        self.lock().outbox.connected();
+        tokio::select! {
+            lost = self.send(&mut up) => lost,
+            lost = self.receive(messages, &mut down, pause) => lost,
+            () = self.overdue.notified() => Err(Lost::Timeout(self.limits.outbox.patience)),
+        }
+    }
+
+    async fn send(&self, up: &mut CallSender) -> Result<(), Lost> {
+        loop {
+            let next = self.lock().outbox.poll_send();
+            match next {
+                Some(requests) => {
+                    for request in requests {
+                        up.send(request).await?;
+                    }
+                }
+                None => self.asked.notified().await,
+            }
+        }
+    }
+
+    async fn receive(
+        &self,
+        messages: &Messages,
+        down: &mut CallReceiver,
+        pause: &mut Pause,
+    ) -> Result<(), Lost> {
+        while let Some(body) = down.recv().await? {
+            let answer = Answer::decode(body).map_err(|e| Lost::Broken(e.to_string()))?;
+            if let Answer::Refused { slug, message, .. } = &answer
+                && slug == "stale_generation"
+            {
+                // Not the member's affair: the message waits for the newer home.
+                return Err(Lost::Broken(message.clone()));
+            }
+            *pause = Pause::default();
+            let mut state = self.lock();
+            let done = state.outbox.answered(&answer);
+            state.done(messages.now(), done, answer);
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    /// A request is done: its member hears of it.
+    fn done(&mut self, now: Time, done: Option<Done>, answer: Answer) {
+        let held = match &answer {
+            Answer::Acked { session, n, .. } | Answer::Held { session, n } => Some((session, *n)),
+            Answer::Refused { .. } => None,
+        };
+        if let Some((session, n)) = held
+            && let Some(held) = self.sessions.get_mut(session)
+        {
+            held.n = held.n.max(n);
+        }
+        let Some(done) = done else {
+            return;
+        };
+        if matches!(answer, Answer::Acked { .. }) {
+            metrics::histogram!("longspan_log_ack_seconds")
+                .record(now.saturating_since(done.since).as_secs_f64());
+        }
+        self.tell(done.member, FromHome::Answer(answer));
+    }
+
+    fn tell(&self, member: MemberKey, news: FromHome) {
+        if let Some(sender) = self.members.get(&member)
+            && sender.try_send(news).is_err()
+        {
+            // A member has fewer requests under way than its queue is long.
+            tracing::error!("an answer to a member was lost: its queue is full or gone");
+        }
+    }
+
+    /// What a home that knows nothing of this edge's sessions is to be told.
+    fn introductions(&self) -> Vec<Request> {
+        self.sessions
+            .iter()
+            .filter(|(_, held)| held.n > 0)
+            .map(|(session, held)| Request::PassOver {
+                session: *session,
+                first: 1,
+                last: held.n,
+            })
+            .collect()
+    }
+}
+
+fn read(payload: bytes::Bytes) -> Result<Envelope, Lost> {
+    Envelope::decode(payload).map_err(|e| Lost::Broken(e.to_string()))
+}
+
+/// Whether an event means that a track is over.
+fn ended(track: &'static str, event: Option<LocalEvent>) -> Result<(), Lost> {
+    let why = match event {
+        None => "nothing more comes".into(),
+        Some(LocalEvent::End { reason, message }) => format!("{reason:?} {message}"),
+        Some(_) => return Ok(()),
+    };
+    Err(Lost::Ended { track, why })
+}
+
+/// How long to wait before the next attempt.
+struct Pause(Duration);
+
+impl Default for Pause {
+    fn default() -> Pause {
+        Pause(FIRST_PAUSE)
+    }
+}
+
+impl Pause {
+    async fn wait(&mut self) {
+        sleep(self.0.mul_f64(rand::random_range(0.5..=1.0))).await;
+        self.0 = (self.0 * 2).min(LONGEST_PAUSE);
+    }
+}

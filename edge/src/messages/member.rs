@@ -1,0 +1,571 @@
+//! One member's side of the conversation. Pure: [`Member::receive`] what the member says,
+//! [`Member::answer`] what the home says, [`Member::pull`] what the room has for it, and
+//! [`Member::tick`]; do the [`Action`]s in their order.
+
+use std::{sync::Arc, time::Duration};
+
+use longspan_proto::{
+    ids::{RoomName, SessionId},
+    time::Time,
+    wire::{
+        envelope::{Envelope, MAX_BODY},
+        room::{Answer, Request},
+    },
+};
+
+use super::{
+    rate::Rate,
+    view::{Cursor, Next, View},
+    wire::{self, Event, Incoming, Invalid, Outgoing, Publish, Resume},
+};
+use crate::metrics::rejected;
+
+/// How much a member may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Messages a second in the long run; one more is answered `rate_limited`.
+    pub rate: u32,
+    /// Messages at once.
+    pub burst: u32,
+    /// Messages not answered yet; one more is answered `too_many_unanswered`. At most what the
+    /// home remembers acks of (256).
+    pub unanswered: usize,
+    /// Messages refused in a row before the member is sent away, `too_many_errors`.
+    pub errors: u32,
+    /// Gaps within [`Limits::gap_window`] before the member is sent away, `too_slow`.
+    pub gaps: u32,
+    /// See [`Limits::gaps`].
+    pub gap_window: Duration,
+    /// A connection that has not said hello by then is closed.
+    pub hello: Duration,
+    /// How long a hello waits for the room before the member is told `unavailable`; the welcome
+    /// follows when the room is there.
+    pub join: Duration,
+    /// How often a silent connection is pinged.
+    pub keepalive: Duration,
+    /// A connection that is silent for longer, pings unanswered, is closed.
+    pub idle: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            rate: 50,
+            burst: 200,
+            unanswered: 200,
+            errors: 1_000,
+            gaps: 4,
+            gap_window: Duration::from_secs(60),
+            hello: Duration::from_secs(10),
+            join: Duration::from_secs(3),
+            keepalive: Duration::from_secs(20),
+            idle: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Ordered and ephemeral messages in one batch, at most.
+const BATCH: usize = 128;
+/// Bytes in one batch, about.
+const BATCH_BYTES: usize = 16 << 10;
+/// Bytes in one piece of the state, about.
+const STATE_BYTES: usize = 16 << 10;
+
+/// What is to be done for a member.
+#[derive(Debug)]
+pub enum Action {
+    /// Tell the member.
+    Send(Outgoing),
+    /// Give the member these messages of the room.
+    Deliver(Vec<Arc<Event>>),
+    /// Ask the room's home; first, what needs no answer.
+    Ask {
+        /// What needs no answer.
+        lead: Option<Request>,
+        /// What does.
+        request: Box<Request>,
+    },
+    /// Send a WebSocket ping.
+    Ping,
+    /// Messages were missed: count it.
+    CountGap,
+    /// Close, after what was said before.
+    Close {
+        /// The WebSocket close code (RFC 6455 §7.4.1).
+        code: u16,
+        /// Why, for programs.
+        slug: &'static str,
+        /// Why, in words.
+        message: String,
+    },
+}
+
+/// A policy was violated (RFC 6455 §7.4.1).
+pub const CLOSE_POLICY: u16 = 1008;
+/// This end is going away.
+pub const CLOSE_AWAY: u16 = 1001;
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Member {
+    name: Arc<str>,
+    room: RoomName,
+    may_talk: bool,
+    limits: Limits,
+    phase: Phase,
+    since: Time,
+    heard: Time,
+    pinged: Time,
+    rate: Rate,
+    unanswered: usize,
+    errors: u32,
+    gaps: Vec<Time>,
+    /// The highest number that was passed on to the home.
+    passed_on: u64,
+    /// Numbers after it that were refused here.
+    refused: Option<(u64, u64)>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Nothing was said yet.
+    New,
+    /// The home is asked what it holds of the session.
+    Asking(Hello),
+    /// The room is waited for.
+    Waiting(Hello),
+    Joined {
+        session: SessionId,
+        cursor: Cursor,
+    },
+    Closed,
+}
+
+#[derive(Debug, Clone)]
+struct Hello {
+    session: SessionId,
+    resume: Option<Resume>,
+    since: Time,
+    /// The highest number the home holds.
+    held: u64,
+    /// The member was told that the room is not there yet.
+    told: bool,
+}
+
+impl Hello {
+    /// Whether the member claims to have seen what is not known here, of the log there is.
+    fn is_ahead_of(&self, view: &View) -> bool {
+        self.resume.as_ref().is_some_and(|resume| {
+            let same = resume.log.as_ref().is_none_or(|log| *log == view.log());
+            same && resume.seq > view.seq()
+        })
+    }
+}
+
+impl Member {
+    /// A connection was opened by `name`.
+    pub fn new(
+        now: Time,
+        limits: Limits,
+        room: RoomName,
+        name: Arc<str>,
+        may_talk: bool,
+    ) -> Member {
+        Member {
+            name,
+            room,
+            may_talk,
+            phase: Phase::New,
+            since: now,
+            heard: now,
+            pinged: now,
+            rate: Rate::new(limits.rate, limits.burst),
+            unanswered: 0,
+            errors: 0,
+            gaps: Vec::new(),
+            passed_on: 0,
+            refused: None,
+            limits,
+        }
+    }
+
+    /// The session, once the member joined, and the highest number it is known to have used.
+    pub fn session(&self) -> Option<(SessionId, u64)> {
+        match &self.phase {
+            Phase::Joined { session, .. } => Some((*session, self.passed_on)),
+            _ => None,
+        }
+    }
+
+    /// Anything came from the member, a pong for instance.
+    pub fn alive(&mut self, now: Time) {
+        self.heard = now;
+    }
+
+    /// The member said something.
+    pub fn receive(&mut self, now: Time, said: Result<Incoming, Invalid>) -> Vec<Action> {
+        self.heard = now;
+        match said {
+            Err(invalid) => self.refuse(invalid.n, invalid.slug, invalid.message, invalid.limit),
+            Ok(Incoming::Ping) if self.rate.allows(now) => vec![Action::Send(Outgoing::Pong)],
+            Ok(Incoming::Ping) => self.too_fast(None),
+            Ok(Incoming::Hello { session, resume }) => self.hello(now, session, resume),
+            Ok(Incoming::Publish(publish)) => self.publish(now, publish),
+        }
+    }
+
+    fn hello(&mut self, now: Time, session: SessionId, resume: Option<Resume>) -> Vec<Action> {
+        if !matches!(self.phase, Phase::New) {
+            return self.refuse(
+                None,
+                "hello_again",
+                "hello is said once, at the start of a connection".into(),
+                None,
+            );
+        }
+        let hello = Hello {
+            session,
+            resume,
+            since: now,
+            held: 0,
+            told: false,
+        };
+        if hello.resume.is_none() {
+            // Whoever has seen nothing of the room has no message under way in it either.
+            self.phase = Phase::Waiting(hello);
+            return Vec::new();
+        }
+        self.phase = Phase::Asking(hello);
+        vec![Action::Ask {
+            lead: None,
+            request: Box::new(Request::Ask { session }),
+        }]
+    }
+
+    fn publish(&mut self, now: Time, publish: Publish) -> Vec<Action> {
+        let n = publish.n;
+        let Phase::Joined { session, .. } = self.phase else {
+            let why = "say hello and wait for the welcome first".into();
+            return self.refuse(None, "not_joined", why, None);
+        };
+        if !self.may_talk {
+            let why = "the token does not allow publishing (video.canPublishData)".into();
+            return self.refuse(Some(n), "forbidden", why, None);
+        }
+        if !self.rate.allows(now) {
+            return self.too_fast(Some(n));
+        }
+        if self.unanswered >= self.limits.unanswered {
+            let limit = self.limits.unanswered;
+            let why = format!("{limit} messages are not answered yet, the limit; send it later");
+            return self.refuse(Some(n), "too_many_unanswered", why, Some(limit as u64));
+        }
+        self.unanswered += 1;
+        Vec::from([Action::Ask {
+            lead: self.pass_over(session, n),
+            request: Box::new(Request::Publish(Envelope {
+                room: self.room.clone(),
+                session,
+                n,
+                class: publish.class,
+                topic: publish.topic,
+                key: publish.key,
+                expected: publish.expected,
+                revision: 0,
+                from: self.name.to_string(),
+                recipient: None,
+                at: 0,
+                seq: 0,
+                body: publish.body,
+            })),
+        }])
+    }
+
+    /// The numbers below `n` that were refused here, to be told to the home before it sees `n`:
+    /// it would take them for lost.
+    fn pass_over(&mut self, session: SessionId, n: u64) -> Option<Request> {
+        self.passed_on = self.passed_on.max(n);
+        let (first, last) = self.refused.take()?;
+        let last = last.min(n.saturating_sub(1));
+        (first <= last).then_some(Request::PassOver {
+            session,
+            first,
+            last,
+        })
+    }
+
+    fn too_fast(&mut self, n: Option<u64>) -> Vec<Action> {
+        let Limits { rate, burst, .. } = self.limits;
+        let why = format!("at most {burst} messages at once and {rate} a second");
+        self.refuse(n, "rate_limited", why, Some(rate.into()))
+    }
+
+    fn refuse(
+        &mut self,
+        n: Option<u64>,
+        slug: &'static str,
+        message: String,
+        limit: Option<u64>,
+    ) -> Vec<Action> {
+        if let Some(n) = n {
+            let next = self.refused.map_or(self.passed_on, |(_, last)| last) + 1;
+            if n == next {
+                let first = self.refused.map_or(n, |(first, _)| first);
+                self.refused = Some((first, n));
+            }
+        }
+        rejected(slug);
+        let mut actions = vec![Action::Send(Outgoing::Err {
+            n,
+            error: slug.into(),
+            message,
+            limit,
+        })];
+        self.errors += 1;
+        if self.errors > self.limits.errors {
+            let limit = self.limits.errors;
+            actions.push(self.close(
+                CLOSE_POLICY,
+                "too_many_errors",
+                format!("{limit} messages in a row were refused"),
+            ));
+        }
+        actions
+    }
+
+    fn close(&mut self, code: u16, slug: &'static str, message: String) -> Action {
+        self.phase = Phase::Closed;
+        Action::Close {
+            code,
+            slug,
+            message,
+        }
+    }
+
+    /// The home answered something this member asked.
+    pub fn answer(&mut self, answer: Answer) -> Vec<Action> {
+        let send = match answer {
+            Answer::Acked { n, seq, .. } => {
+                self.answered(n);
+                self.errors = 0;
+                Outgoing::Ack {
+                    n,
+                    seq: (seq > 0).then_some(seq),
+                }
+            }
+            Answer::Refused { n: 0, .. } => {
+                self.hold(0);
+                Outgoing::Err {
+                    n: None,
+                    error: "session_expired".into(),
+                    message: "the session is not known any more; draw a new one".into(),
+                    limit: None,
+                }
+            }
+            Answer::Refused {
+                n,
+                slug,
+                message,
+                limit,
+                ..
+            } => {
+                self.answered(n);
+                Outgoing::Err {
+                    n: Some(n),
+                    error: slug,
+                    message,
+                    limit,
+                }
+            }
+            Answer::Held { n, .. } => {
+                self.hold(n);
+                return Vec::new();
+            }
+        };
+        vec![Action::Send(send)]
+    }
+
+    /// The home did not answer in time.
+    pub fn unavailable(&mut self, n: u64) -> Vec<Action> {
+        if n == 0 {
+            // Its messages are answered by what the home remembers, whatever is said here.
+            self.hold(0);
+            return Vec::new();
+        }
+        self.answered(n);
+        rejected("unavailable");
+        vec![Action::Send(Outgoing::Err {
+            n: Some(n),
+            error: "unavailable".into(),
+            message: "the room's home does not answer; send it again with the same n".into(),
+            limit: None,
+        })]
+    }
+
+    /// More is waiting for the home than may.
+    pub fn busy(&mut self, n: u64, limit: usize) -> Vec<Action> {
+        self.answered(n);
+        let why = "too much waits for the room's home; send it again with the same n";
+        self.refuse((n > 0).then_some(n), "busy", why.into(), Some(limit as u64))
+    }
+
+    fn answered(&mut self, _n: u64) {
+        self.unanswered = self.unanswered.saturating_sub(1);
+    }
+
+    fn hold(&mut self, n: u64) {
+        if let Phase::Asking(hello) = &mut self.phase {
+            hello.held = n;
+            self.passed_on = n;
+            self.phase = Phase::Waiting(hello.clone());
+        }
+    }
+
+    /// What the room has for the member now, a batch at most: call again until it is empty.
+    pub fn pull(&mut self, now: Time, view: &View) -> Vec<Action> {
+        match &mut self.phase {
+            Phase::Waiting(hello) if view.generation().is_some() => {
+                let late = now.saturating_since(hello.since) >= self.limits.join;
+                if hello.is_ahead_of(view) && !late {
+                    // This edge may hear of messages later than the one before it did.
+                    return Vec::new();
+                }
+                let hello = hello.clone();
+                self.join(view, hello)
+            }
+            Phase::Waiting(hello)
+                if !hello.told && now.saturating_since(hello.since) >= self.limits.join =>
+            {
+                hello.told = true;
+                vec![Action::Send(Outgoing::Err {
+                    n: None,
+                    error: "unavailable".into(),
+                    message: "the room's home does not answer; the welcome follows when it does"
+                        .into(),
+                    limit: None,
+                })]
+            }
+            Phase::Joined { cursor, .. } => match view.next(cursor, BATCH, BATCH_BYTES) {
+                Next::Nothing => Vec::new(),
+                Next::Events(events) => vec![Action::Deliver(events)],
+                Next::Gap { from, to } => self.gap(now, view, from, to),
+            },
+            _ => Vec::new(),
+        }
+    }
+
+    fn join(&mut self, view: &View, hello: Hello) -> Vec<Action> {
+        let log = view.log();
+        let ahead = hello.is_ahead_of(view);
+        let (cursor, state) = match &hello.resume {
+            None => (view.now(), view.state(STATE_BYTES)),
+            Some(resume) if ahead || resume.log.as_ref().is_some_and(|of| *of != log) => {
+                (view.lost(resume.seq), Vec::new())
+            }
+            Some(resume) => (view.after(resume.seq), Vec::new()),
+        };
+        let mut actions = Vec::new();
+        if ahead {
+            let newest = view.seq();
+            actions.push(Action::Send(Outgoing::Err {
+                n: None,
+                error: "resume_ahead".into(),
+                message: format!("the newest message is {newest}; the state follows"),
+                limit: Some(newest),
+            }));
+        }
+        self.phase = Phase::Joined {
+            session: hello.session,
+            cursor,
+        };
+        let seq = hello.resume.map_or(view.seq(), |resume| resume.seq);
+        let mut pieces = state.into_iter();
+        let first = pieces.next();
+        let welcome = Outgoing::Welcome {
+            member: self.name.clone(),
+            log: log.clone(),
+            seq,
+            n: hello.held,
+            state: first,
+            more: pieces.len() > 0,
+            limits: wire::Limits {
+                body: MAX_BODY,
+                rate: self.limits.rate,
+                burst: self.limits.burst,
+                unanswered: self.limits.unanswered,
+            },
+        };
+        actions.push(Action::Send(welcome));
+        push_state(&mut actions, &log, view.seq(), pieces);
+        actions
+    }
+
+    fn gap(&mut self, now: Time, view: &View, from: u64, to: u64) -> Vec<Action> {
+        let window = self.limits.gap_window;
+        self.gaps.retain(|at| now.saturating_since(*at) < window);
+        self.gaps.push(now);
+        if self.gaps.len() > self.limits.gaps as usize {
+            let message = format!(
+                "{} times within {} s the room's messages could not be kept for this connection",
+                self.gaps.len(),
+                window.as_secs()
+            );
+            return vec![
+                Action::CountGap,
+                self.close(CLOSE_POLICY, "too_slow", message),
+            ];
+        }
+        let log = view.log();
+        let mut actions = vec![
+            Action::CountGap,
+            Action::Send(Outgoing::Gap {
+                from,
+                to,
+                log: log.clone(),
+            }),
+        ];
+        push_state(
+            &mut actions,
+            &log,
+            view.seq(),
+            view.state(STATE_BYTES).into_iter(),
+        );
+        actions
+    }
+
+    /// Looks at the clock. Called at least every second.
+    pub fn tick(&mut self, now: Time) -> Vec<Action> {
+        let silent = now.saturating_since(self.heard);
+        if matches!(self.phase, Phase::New) && now.saturating_since(self.since) >= self.limits.hello
+        {
+            let message = format!("no hello within {} s", self.limits.hello.as_secs());
+            return vec![self.close(CLOSE_POLICY, "hello_timeout", message)];
+        }
+        if silent >= self.limits.idle {
+            let message = format!("nothing was heard for {} s", self.limits.idle.as_secs());
+            return vec![self.close(CLOSE_POLICY, "idle", message)];
+        }
+        let last = self.heard.max(self.pinged);
+        if now.saturating_since(last) >= self.limits.keepalive {
+            self.pinged = now;
+            return vec![Action::Ping];
+        }
+        Vec::new()
+    }
+}
+
+fn push_state(
+    actions: &mut Vec<Action>,
+    log: &str,
+    seq: u64,
+    mut pieces: impl ExactSizeIterator<Item = std::collections::BTreeMap<String, wire::StateEntry>>,
+) {
+    while let Some(state) = pieces.next() {
+        actions.push(Action::Send(Outgoing::State {
+            log: log.to_owned(),
+            seq,
+            state,
+            more: pieces.len() > 0,
+        }));
+    }
+}

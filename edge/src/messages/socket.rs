@@ -1,0 +1,334 @@
+//! A member's WebSocket: the driver of [`Member`].
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{
+        Path, RawQuery, State,
+        rejection::PathRejection,
+        ws::{
+            CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade,
+            rejection::WebSocketUpgradeRejection,
+        },
+    },
+    http::{HeaderMap, StatusCode, header},
+    response::Response,
+    routing::get,
+};
+use longspan_proto::{
+    ids::Room,
+    wire::{envelope::MAX_MEMBER, room::Request},
+};
+use metrics::counter;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::{
+    Crowded, Messages,
+    hub::{FromHome, Place},
+    member::{Action, CLOSE_AWAY, CLOSE_POLICY, Member},
+    wire::{self, Encoding, Invalid, Outgoing},
+};
+use crate::{
+    auth::{self, Access},
+    http::{ApiError, Caller},
+    metrics::{Session, rejected},
+};
+
+/// A WebSocket message above this ends the connection (RFC 6455 §7.4.1, 1009); between
+/// [`wire::MAX_MESSAGE`] and this it is answered with an error.
+const MAX_FRAME: usize = 1 << 20;
+
+/// How often a member's clock is looked at.
+const TICK: Duration = Duration::from_secs(1);
+
+/// `GET /rooms/ROOM/messages`.
+pub(crate) fn router(messages: Arc<Messages>) -> Router {
+    Router::new()
+        .route("/rooms/{room}/messages", get(open))
+        .with_state(messages)
+}
+
+impl From<Crowded> for ApiError {
+    fn from(crowded: Crowded) -> ApiError {
+        match crowded {
+            Crowded::Rooms(rooms) => rooms.into(),
+            Crowded::Members { limit } => ApiError::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too_many_members",
+                crowded.to_string(),
+            )
+            .with_limit(limit),
+        }
+    }
+}
+
+async fn open(
+    State(messages): State<Arc<Messages>>,
+    room: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, ApiError> {
+    let room = Room::new(&room?.0)?;
+    let token = Caller::new(&headers, query.as_deref()).token();
+    let access = (messages.authorize)(token, &room)?;
+    let upgrade =
+        upgrade.map_err(|e| ApiError::new(e.status(), "not_a_websocket", e.body_text()))?;
+    let (upgrade, encoding) = negotiate(upgrade, &headers)?;
+    let name = name(&access)?;
+    let place = messages.enter(&access.room)?;
+    let tasks = messages.tasks.clone();
+    Ok(upgrade
+        .max_message_size(MAX_FRAME)
+        .max_frame_size(MAX_FRAME)
+        .on_upgrade(move |socket| {
+            tasks.track_future(async move {
+                let now = messages.now();
+                let limits = messages.limits.member;
+                let member = Member::new(now, limits, access.room.clone(), name, access.talk);
+                Connection {
+                    messages: &messages,
+                    session: Session::new("ws"),
+                    socket,
+                    encoding,
+                    member,
+                    place,
+                }
+                .run(expiry(&access))
+                .await;
+            })
+        }))
+}
+
+/// Chooses the encoding; whoever offers only subprotocols that are not known is told.
+fn negotiate(
+    upgrade: WebSocketUpgrade,
+    headers: &HeaderMap,
+) -> Result<(WebSocketUpgrade, Encoding), ApiError> {
+    let upgrade = upgrade.protocols(Encoding::PROTOCOLS);
+    let chosen = upgrade
+        .selected_protocol()
+        .and_then(|protocol| protocol.to_str().ok())
+        .and_then(Encoding::of);
+    if let Some(encoding) = chosen {
+        return Ok((upgrade, encoding));
+    }
+    match headers.get(header::SEC_WEBSOCKET_PROTOCOL) {
+        None => Ok((upgrade, Encoding::Json)),
+        Some(offered) => {
+            let known = Encoding::PROTOCOLS.join(", ");
+            let why = format!("no subprotocol of {offered:?} is known; these are: {known}");
+            Err(ApiError::new(
+                StatusCode::BAD_REQUEST,
+                "unknown_subprotocol",
+                why,
+            ))
+        }
+    }
+}
+
+/// The member's name: the token's subject, else a random one.
+fn name(access: &Access) -> Result<Arc<str>, ApiError> {
+    if access.identity.is_empty() {
+        return Ok(format!("m-{:016x}", rand::random::<u64>()).into());
+    }
+    let len = access.identity.len();
+    if len > MAX_MEMBER {
+        let why = format!("the token's subject has {len} bytes; {MAX_MEMBER} is the limit here");
+        let refused = ApiError::new(StatusCode::FORBIDDEN, "name_too_long", why);
+        return Err(refused.with_limit(MAX_MEMBER));
+    }
+    Ok(access.identity.as_str().into())
+}
+
+/// Returns when the token is over.
+fn expiry(access: &Access) -> impl Future<Output = ()> + use<> {
+    let left = access.expires.map(|expires| {
+        let now = SystemTime::UNIX_EPOCH
+            .elapsed()
+            .map_or(0, |since| since.as_secs());
+        Duration::from_secs(expires.saturating_add(auth::LEEWAY).saturating_sub(now))
+    });
+    async move {
+        match left {
+            Some(left) => tokio::time::sleep(left).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+struct Connection<'a> {
+    messages: &'a Messages,
+    session: Session,
+    socket: WebSocket,
+    encoding: Encoding,
+    member: Member,
+    place: Place,
+}
+
+/// The connection is over.
+struct Over;
+
+impl Connection<'_> {
+    async fn run(mut self, expired: impl Future<Output = ()>) {
+        // If the other end is gone already there is nobody to tell.
+        let _ = self.talk(expired).await;
+    }
+
+    async fn talk(&mut self, expired: impl Future<Output = ()>) -> Result<(), Over> {
+        tokio::pin!(expired);
+        let stop = self.messages.stop.clone();
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut more = false;
+        loop {
+            let actions = tokio::select! {
+                said = self.socket.recv() => self.said(said).await?,
+                Some(news) = self.place.answers.recv() => match news {
+                    FromHome::Answer(answer) => self.member.answer(answer),
+                    FromHome::Unavailable { n } => self.member.unavailable(n),
+                },
+                _ = self.place.changed.changed() => Vec::new(),
+                () = std::future::ready(()), if more => Vec::new(),
+                _ = ticks.tick() => self.member.tick(self.messages.now()),
+                () = &mut expired => {
+                    return self.close(CLOSE_POLICY, "token_expired", "the token is over").await;
+                }
+                () = stop.cancelled() => {
+                    return self.close(CLOSE_AWAY, "going_away", "this edge shuts down").await;
+                }
+            };
+            self.act(actions).await?;
+            let now = self.messages.now();
+            let news = self.place.hub.view(|view| self.member.pull(now, view));
+            more = !news.is_empty();
+            self.act(news).await?;
+        }
+    }
+
+    async fn said(
+        &mut self,
+        said: Option<Result<Message, axum::Error>>,
+    ) -> Result<Vec<Action>, Over> {
+        let now = self.messages.now();
+        let said = match said {
+            None | Some(Ok(Message::Close(_))) => return Err(Over),
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {
+                self.member.alive(now);
+                return Ok(Vec::new());
+            }
+            Some(Ok(Message::Text(text))) if self.encoding == Encoding::Json => {
+                wire::decode(self.encoding, text.as_bytes())
+            }
+            Some(Ok(Message::Binary(bytes))) if self.encoding == Encoding::Cbor => {
+                wire::decode(self.encoding, &bytes)
+            }
+            Some(Ok(Message::Text(_))) => Err(wrong_frame("text", "longspan.v1+cbor")),
+            Some(Ok(Message::Binary(_))) => Err(wrong_frame("binary", "longspan.v1+json")),
+            Some(Err(error)) => {
+                // Too long, not UTF-8, or not the protocol: RFC 6455 wants the connection closed.
+                rejected("invalid_frame");
+                let message = error.to_string();
+                let told = Outgoing::Err {
+                    n: None,
+                    error: "invalid_frame".into(),
+                    message: message.clone(),
+                    limit: Some(MAX_FRAME as u64),
+                };
+                self.write(told.write(self.encoding)).await?;
+                self.close(CLOSE_POLICY, "invalid_frame", &message).await?;
+                return Err(Over);
+            }
+        };
+        Ok(self.member.receive(now, said))
+    }
+
+    async fn act(&mut self, actions: Vec<Action>) -> Result<(), Over> {
+        let mut actions = VecDeque::from(actions);
+        while let Some(action) = actions.pop_front() {
+            match action {
+                Action::Send(message) => self.write(message.write(self.encoding)).await?,
+                Action::Deliver(events) => self.write(wire::batch(self.encoding, &events)).await?,
+                Action::Ask { lead, request } => actions.extend(self.ask(lead, &request)),
+                Action::Ping => self.send(Message::Ping(Bytes::new())).await?,
+                Action::CountGap => counter!("longspan_log_gaps_total").increment(1),
+                Action::Close {
+                    code,
+                    slug,
+                    message,
+                } => {
+                    self.close(code, slug, &message).await?;
+                    return Err(Over);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, lead: Option<Request>, request: &Request) -> Vec<Action> {
+        let now = self.messages.now();
+        let asked = self.place.hub.ask(now, self.place.key, lead, request);
+        match (asked, request) {
+            (Ok(()), _) => Vec::new(),
+            (Err(full), Request::Publish(message)) => self.member.busy(message.n, full.limit),
+            (Err(_), _) => self.member.unavailable(0),
+        }
+    }
+
+    async fn write(&mut self, written: Bytes) -> Result<(), Over> {
+        self.session.sent(written.len());
+        let message = match self.encoding {
+            Encoding::Cbor => Message::Binary(written),
+            Encoding::Json => Message::Text(
+                // JSON is written as UTF-8.
+                Utf8Bytes::try_from(written).map_err(|_| Over)?,
+            ),
+        };
+        self.send(message).await
+    }
+
+    /// Sends; whoever does not take it for too long is gone.
+    async fn send(&mut self, message: Message) -> Result<(), Over> {
+        let sent = timeout(self.messages.limits.write, self.socket.send(message)).await;
+        match sent {
+            Ok(sent) => sent.map_err(|_| Over),
+            Err(_) => {
+                rejected("too_slow");
+                Err(Over)
+            }
+        }
+    }
+
+    /// Says why, and closes.
+    async fn close(&mut self, code: u16, slug: &'static str, message: &str) -> Result<(), Over> {
+        rejected(slug);
+        let told = Outgoing::Err {
+            n: None,
+            error: slug.into(),
+            message: message.to_owned(),
+            limit: None,
+        };
+        self.write(told.write(self.encoding)).await?;
+        let frame = CloseFrame {
+            code,
+            reason: slug.into(),
+        };
+        self.send(Message::Close(Some(frame))).await
+    }
+}
+
+fn wrong_frame(kind: &str, protocol: &str) -> Invalid {
+    Invalid {
+        n: None,
+        slug: "wrong_frame",
+        message: format!("a {kind} frame does not belong to {protocol}"),
+        limit: None,
+    }
+}

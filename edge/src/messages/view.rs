@@ -1,0 +1,291 @@
+//! What an edge holds of a room: its state, its newest messages, and where each reader stands.
+//! Pure.
+//!
+//! A member is a cursor into it: whoever stalls holds nothing but the cursor, and is told with a
+//! gap and the state once the messages it missed are gone.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use longspan_proto::{
+    ids::Generation,
+    wire::envelope::{Class, Envelope},
+};
+use longspan_relay::roomlog::Snapshot;
+
+use super::wire::{Event, StateEntry};
+
+/// How much a room may hold here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Ordered messages, the oldest go first: how far a member may lag or resume.
+    pub messages: usize,
+    /// What they cost, in bytes.
+    pub bytes: usize,
+    /// Ephemeral messages, the oldest go first, silently.
+    pub ephemeral: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            messages: 1_024,
+            bytes: 8 << 20,
+            ephemeral: 128,
+        }
+    }
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct View {
+    limits: Limits,
+    generation: Option<Generation>,
+    /// Counts the logs seen: places of two of them mean nothing to each other.
+    epoch: u64,
+    seq: u64,
+    keys: BTreeMap<String, Arc<Event>>,
+    /// Without a hole, the last one at `seq`.
+    events: VecDeque<Arc<Event>>,
+    bytes: usize,
+    ephemeral: VecDeque<Arc<Event>>,
+    /// How many ephemeral messages came before those held.
+    ephemeral_gone: u64,
+}
+
+/// Where a reader stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor {
+    epoch: u64,
+    seq: u64,
+    ephemeral: u64,
+}
+
+/// What became of an ordered message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applied {
+    /// It is the next one.
+    New,
+    /// It was known.
+    Known,
+    /// Messages before it are missing; it was not taken.
+    Hole,
+}
+
+/// What a reader gets next.
+#[derive(Debug)]
+pub enum Next {
+    /// Nothing is new.
+    Nothing,
+    /// These; the cursor stands behind them.
+    Events(Vec<Arc<Event>>),
+    /// Messages are missing. The cursor stands at the state as it is now.
+    Gap {
+        /// The first that is missing.
+        from: u64,
+        /// The last that is missing.
+        to: u64,
+    },
+}
+
+impl View {
+    /// Nothing is known yet.
+    pub fn new(limits: Limits) -> View {
+        View {
+            limits,
+            generation: None,
+            epoch: 0,
+            seq: 0,
+            keys: BTreeMap::new(),
+            events: VecDeque::new(),
+            bytes: 0,
+            ephemeral: VecDeque::new(),
+            ephemeral_gone: 0,
+        }
+    }
+
+    /// The log's generation; `None` before the first state was loaded.
+    pub fn generation(&self) -> Option<Generation> {
+        self.generation
+    }
+
+    /// The log's name for members.
+    pub fn log(&self) -> String {
+        self.generation.unwrap_or_default().to_string()
+    }
+
+    /// The newest message known.
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// Takes the home's state. Where its retained messages reach back to what is known, no reader
+    /// misses anything. An older state of the same log is ignored, as long as it is told apart
+    /// from a log that began anew by `fresh`.
+    pub fn load(&mut self, generation: Generation, snapshot: Snapshot) {
+        let same = self.generation == Some(generation);
+        // A home that was restarted under its old generation knows less than was seen.
+        let restarted = same && snapshot.seq < self.seq;
+        if !same || restarted {
+            self.generation = Some(generation);
+            self.epoch += 1;
+            self.clear_events();
+        } else if snapshot
+            .history
+            .first()
+            .is_none_or(|first| first.seq > self.seq + 1)
+            && snapshot.seq > self.seq
+        {
+            self.clear_events();
+        }
+        let known = self.events.back().map_or(0, |event| event.message().seq);
+        for message in snapshot.history {
+            if message.seq > known {
+                self.push(Arc::new(Event::new(message)));
+            }
+        }
+        self.keys = snapshot
+            .keys
+            .into_iter()
+            .filter_map(|message| Some((message.key.clone()?, Arc::new(Event::new(message)))))
+            .collect();
+        self.seq = snapshot.seq;
+    }
+
+    /// Takes the next message of the log.
+    pub fn apply(&mut self, message: Envelope) -> Applied {
+        if message.seq <= self.seq {
+            return Applied::Known;
+        }
+        if message.seq > self.seq + 1 {
+            return Applied::Hole;
+        }
+        self.seq = message.seq;
+        let event = Arc::new(Event::new(message));
+        if event.message().class == Class::State
+            && let Some(key) = event.message().key.clone()
+        {
+            if event.message().body.is_empty() {
+                self.keys.remove(&key);
+            } else {
+                self.keys.insert(key, event.clone());
+            }
+        }
+        self.push(event);
+        Applied::New
+    }
+
+    /// Takes an ephemeral message.
+    pub fn apply_ephemeral(&mut self, message: Envelope) {
+        self.ephemeral.push_back(Arc::new(Event::new(message)));
+        if self.ephemeral.len() > self.limits.ephemeral {
+            self.ephemeral.pop_front();
+            self.ephemeral_gone += 1;
+        }
+    }
+
+    fn push(&mut self, event: Arc<Event>) {
+        self.bytes += event.cost();
+        self.events.push_back(event);
+        while self.events.len() > self.limits.messages || self.bytes > self.limits.bytes {
+            let Some(oldest) = self.events.pop_front() else {
+                break;
+            };
+            self.bytes -= oldest.cost();
+        }
+    }
+
+    fn clear_events(&mut self) {
+        self.events.clear();
+        self.bytes = 0;
+    }
+
+    /// A reader who begins now.
+    pub fn now(&self) -> Cursor {
+        Cursor {
+            epoch: self.epoch,
+            seq: self.seq,
+            ephemeral: self.ephemeral_gone + self.ephemeral.len() as u64,
+        }
+    }
+
+    /// A reader who saw everything up to `seq` of this log.
+    pub fn after(&self, seq: u64) -> Cursor {
+        Cursor { seq, ..self.now() }
+    }
+
+    /// A reader who saw up to `seq` of another log.
+    pub fn lost(&self, seq: u64) -> Cursor {
+        Cursor {
+            epoch: self.epoch.wrapping_sub(1),
+            ..self.after(seq)
+        }
+    }
+
+    /// What is next for a reader, at most `messages` and about `bytes`.
+    pub fn next(&self, cursor: &mut Cursor, messages: usize, bytes: usize) -> Next {
+        if cursor.epoch != self.epoch || cursor.seq + 1 < self.first() {
+            let gap = Next::Gap {
+                from: cursor.seq + 1,
+                to: self.seq,
+            };
+            *cursor = self.now();
+            return gap;
+        }
+        let mut taken = Vec::new();
+        let mut size = 0;
+        // A cursor may be ahead: its reader came from a quicker edge.
+        let skip = (cursor.seq + 1 - self.first()) as usize;
+        for event in self.events.iter().skip(skip) {
+            size += event.message().body.len() + 128;
+            if taken.len() >= messages || (size > bytes && !taken.is_empty()) {
+                break;
+            }
+            cursor.seq = event.message().seq;
+            taken.push(event.clone());
+        }
+        let skip = cursor.ephemeral.saturating_sub(self.ephemeral_gone) as usize;
+        let fresh = self.ephemeral.iter().skip(skip);
+        let room = messages.saturating_sub(taken.len());
+        let before = taken.len();
+        taken.extend(fresh.take(room).cloned());
+        let base = cursor.ephemeral.max(self.ephemeral_gone);
+        cursor.ephemeral = base + (taken.len() - before) as u64;
+        if taken.is_empty() {
+            Next::Nothing
+        } else {
+            Next::Events(taken)
+        }
+    }
+
+    /// The oldest place held; the one after the newest if none is.
+    fn first(&self) -> u64 {
+        self.events
+            .front()
+            .map_or(self.seq + 1, |event| event.message().seq)
+    }
+
+    /// The state now, cut into pieces of about `bytes`; one at least.
+    pub fn state(&self, bytes: usize) -> Vec<BTreeMap<String, StateEntry>> {
+        let mut chunks = vec![BTreeMap::new()];
+        let mut size = 0;
+        for (key, event) in &self.keys {
+            let message = event.message();
+            let cost = 96 + 2 * key.len() + message.from.len() + message.body.len();
+            if size > 0 && size + cost > bytes {
+                chunks.push(BTreeMap::new());
+                size = 0;
+            }
+            size += cost;
+            if let Some(chunk) = chunks.last_mut() {
+                chunk.insert(key.clone(), StateEntry::from(message));
+            }
+        }
+        chunks
+    }
+}
+
+#[cfg(test)]
+mod tests;
