@@ -62,15 +62,11 @@ async fn describe(
     told: &StreamState,
 ) -> Option<Value> {
     let stream = Stream::new(&told.stream).ok()?;
-    let watched = shared.live.watched(room, &stream);
-    let (viewers, path, catalog) = match watched {
-        Some(Watched {
-            viewers,
-            path,
-            catalog,
-        }) => (viewers, path, catalog),
-        None => (0, None, None),
-    };
+    let Watched {
+        viewers,
+        path,
+        catalog,
+    } = shared.live.watched(room, &stream);
     let catalog = match catalog {
         Some(catalog) => Some(catalog),
         None => {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use longspan_proto::time::Time;
+use longspan_proto::{ids::NodeId, time::Time};
 use tokio::{
     sync::watch,
     time::{MissedTickBehavior, interval, timeout},
@@ -34,6 +34,8 @@ pub struct Feed {
     /// When somebody last asked, in µs of the clock.
     asked: AtomicU64,
     segments: watch::Sender<u64>,
+    /// The way the media takes, origin first, this node last.
+    path: Mutex<Option<Vec<NodeId>>>,
 }
 
 impl Feed {
@@ -43,6 +45,7 @@ impl Feed {
             window: Mutex::new(Window::new()),
             asked: AtomicU64::new(clock.now().as_micros()),
             segments: watch::channel(0).0,
+            path: Mutex::default(),
         }
     }
 
@@ -66,6 +69,14 @@ impl Feed {
         self.lock().get(name)
     }
 
+    /// The way the media takes here, origin first, this node last, once that is known.
+    pub fn path(&self) -> Option<Vec<NodeId>> {
+        self.path
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
     /// Cuts segments until nobody publishes any more or nobody has asked for `linger`.
     pub(super) async fn run(&self, mut follow: Follow, linger: Duration) {
         let mut housekeeping = interval(HOUSEKEEPING);
@@ -84,7 +95,10 @@ impl Feed {
                             self.list(segmenter);
                         }
                     }
-                    Event::Catalog(_) | Event::Path(_) => {}
+                    Event::Path(path) => {
+                        *self.path.lock().unwrap_or_else(PoisonError::into_inner) = Some(path);
+                    }
+                    Event::Catalog(_) => {}
                     Event::Ended => break,
                 },
                 _ = housekeeping.tick() => {

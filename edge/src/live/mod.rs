@@ -216,15 +216,20 @@ impl Live {
         lock(&self.feeds).get(&key).cloned()
     }
 
-    /// What is known of a stream that is watched here.
-    pub fn watched(&self, room: &RoomName, stream: &Stream) -> Option<Watched> {
+    /// What is known of a stream that is watched here. Whoever watches over HLS has no session,
+    /// so is not counted.
+    pub fn watched(&self, room: &RoomName, stream: &Stream) -> Watched {
         let key = (room.clone(), stream.clone());
-        let hub = lock(&self.hubs).get(&key).cloned()?;
-        Some(Watched {
-            viewers: hub.viewers(),
-            path: hub.path(),
-            catalog: hub.catalog(),
-        })
+        let hub = lock(&self.hubs).get(&key).cloned();
+        let feed = lock(&self.feeds).get(&key).cloned();
+        Watched {
+            viewers: hub.as_ref().map_or(0, |hub| hub.viewers()),
+            path: hub
+                .as_ref()
+                .and_then(|hub| hub.path())
+                .or_else(|| feed?.path()),
+            catalog: hub.and_then(|hub| hub.catalog()),
+        }
     }
 
     /// What a stream is made of, asked of its publisher's edge.
@@ -284,7 +289,7 @@ impl Live {
 }
 
 /// What is known of a stream that is watched here.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Watched {
     /// Viewers at this edge.
     pub viewers: usize,

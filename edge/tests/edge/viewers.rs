@@ -108,6 +108,8 @@ async fn a_playlist_names_segments_that_are_there() {
         assert_eq!(segment.status, 200);
         assert_eq!(&segment.body[4..8], b"styp");
     }
+    let room = get(&backbone, "/rooms/math").await.json();
+    assert_eq!(room["streams"][0]["path"][0]["node"], "here-edge-1");
 }
 
 #[tokio::test(flavor = "multi_thread")]
