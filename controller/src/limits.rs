@@ -16,6 +16,8 @@ pub struct Limits {
     pub sessions: usize,
     /// Rooms one node may watch. Another is answered RESOURCE_EXHAUSTED, ending the session.
     pub rooms_per_node: usize,
+    /// Rooms in memory. Another is answered RESOURCE_EXHAUSTED; idle ones go after an hour.
+    pub rooms: usize,
     /// Streams in one room. Another claim is answered RESOURCE_EXHAUSTED.
     pub streams_per_room: usize,
     /// Link reports in one message. A longer message ends the session with INVALID_ARGUMENT.
@@ -42,6 +44,7 @@ impl Default for Limits {
             session_queue: 1_024,
             sessions: 4_096,
             rooms_per_node: 16_384,
+            rooms: 262_144,
             streams_per_room: 256,
             links_per_report: 4_096,
             events: 1_024,

@@ -191,7 +191,7 @@ async fn whole(
     revision: Revision,
     renewed: Instant,
 ) -> Result<Elected, Error> {
-    let era = era::at_least(store, 0).await?;
+    let era = era::at_least(store, 0, None).await?;
     let audit_next = audit::next(&store.read(&audit::prefix(), None).await?);
     // Not the generations: they are read one by one as they are needed, and grow forever.
     let mut snapshot = store.read(&format!("{ROOT}nodes/"), None).await?;

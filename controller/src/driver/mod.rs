@@ -2,6 +2,7 @@
 
 mod audit;
 mod election;
+mod metrics;
 mod outputs;
 mod term;
 
@@ -11,6 +12,7 @@ use longspan_proto::{
     control::ToNode,
     ids::{Generation, NodeId, RoomName, Stream},
 };
+use longspan_topology::routes::Version;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -68,6 +70,8 @@ pub enum Message {
         session: LeaseId,
         /// The highest generation it has seen.
         highest: Generation,
+        /// The newest table it took.
+        table: Option<Version>,
         /// How to reach it.
         to: Session,
         /// The connection's number.
@@ -143,6 +147,7 @@ pub struct Driver {
 impl Driver {
     /// A loop, and how to reach it.
     pub fn new(id: NodeId, url: String, limits: Limits, store: Arc<dyn Store>) -> (Driver, Handle) {
+        metrics::describe();
         let (send, messages) = mpsc::channel(QUEUE);
         let (standing, stands) = watch::channel(Standing::Unknown("starting".into()));
         let events = broadcast::Sender::new(limits.events);

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{Ended, audit, log, term::Term};
 use crate::{
-    state::{Call, CallId, Conn, Done, Event, Input, Output, Refused},
-    store::{Error, Store, era},
+    state::{Call, CallId, Conn, Done, Event, Input, Output, Refused, key::Key},
+    store::{Compare, Error, Store, era},
 };
 
 /// Audit records waiting for the store; then the oldest is lost, and that is logged.
@@ -18,9 +18,10 @@ impl Term<'_> {
             match output {
                 Output::Call(id, call) => self.call(id, call),
                 Output::RaiseEra(era) => {
-                    let store = self.driver.store.clone();
+                    let (store, election) = (self.driver.store.clone(), self.election.1);
+                    let leads = Compare::Revision(Key::Election.to_string(), election);
                     self.eras
-                        .spawn(async move { era::at_least(&*store, era).await });
+                        .spawn(async move { era::at_least(&*store, era, Some(leads)).await });
                 }
                 Output::Push(conn, message) => {
                     let session = self.sessions.get(&conn);

@@ -230,6 +230,7 @@ impl Term<'_> {
                 node,
                 session,
                 highest,
+                table,
                 to,
                 reply,
             } => {
@@ -247,10 +248,11 @@ impl Term<'_> {
                 self.sessions.insert(conn, to);
                 self.input(Input::Joined {
                     conn,
-                    node: *node,
+                    node,
                     session,
                     fresh: election::fresh_lease(),
                     highest,
+                    table,
                 });
             }
             Message::Left(conn) => {

@@ -96,6 +96,7 @@ impl Nodes for Service {
                 node: Box::new(joined.node),
                 session: joined.session,
                 highest: joined.highest,
+                table: joined.table,
                 to,
                 reply,
             })

@@ -37,6 +37,7 @@ pub struct Joined {
     pub node: record::Node,
     pub session: LeaseId,
     pub highest: Generation,
+    pub table: Option<Version>,
 }
 
 type Parsed<T> = Result<T, String>;
@@ -91,6 +92,10 @@ pub fn join(join: control::Join) -> Parsed<Joined> {
         },
         session: join.session,
         highest: Generation(join.highest_generation),
+        table: join
+            .table
+            .map(|told| version("join.table", Some(told)))
+            .transpose()?,
     })
 }
 

@@ -41,8 +41,9 @@ pub struct LinkView {
     pub up: bool,
     /// Smoothed round trip; none before the first measurement.
     pub rtt_ms: Option<f64>,
-    /// One-way delay: exact up to the clocks' offset, which is estimated from both directions
-    /// where both are measured; else half the round trip.
+    /// Half of both directions' raw delays together, in which the clocks' offset cancels; where
+    /// only one is measured, half the round trip. How a trip splits into its two ways cannot be
+    /// known without synchronised clocks.
     pub delay_ms: Option<f64>,
     /// 95th percentile above the floor.
     pub jitter_ms: Option<f64>,
@@ -226,8 +227,6 @@ impl Links {
             let back = back.and_then(|back| back.metrics);
             let delay = entry.metrics.map(|m| {
                 let rtt = m.rtt_us as f64;
-                // Both directions measured: their raw sum is the round trip, whatever the offset;
-                // their difference holds it twice, so each is shown as its share of the trip.
                 back.map_or(rtt / 2.0, |back| {
                     let sum = (m.raw_delay_us + back.raw_delay_us) as f64;
                     if sum > 0.0 { sum / 2.0 } else { rtt / 2.0 }

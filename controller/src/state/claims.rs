@@ -122,6 +122,12 @@ impl State {
                 edge: claim.edge.clone(),
             });
         }
+        if !self.rooms.contains_key(&claim.room) && self.rooms.len() >= self.limits.rooms {
+            return Some(Refused::Limit {
+                what: "rooms",
+                limit: self.limits.rooms,
+            });
+        }
         if let Some(room) = self.rooms.get(&claim.room) {
             let held = room.streams.get(&claim.stream);
             if let Some(held) = held

@@ -71,13 +71,15 @@ pub enum Input {
         /// On this connection.
         conn: Conn,
         /// What it says of itself.
-        node: record::Node,
+        node: Box<record::Node>,
         /// The session it had, or 0.
         session: LeaseId,
         /// A random id above 0, used if it gets a new session.
         fresh: LeaseId,
         /// The highest generation it has seen.
         highest: Generation,
+        /// The newest table it took.
+        table: Option<Version>,
     },
     /// A session's connection ended.
     Left(Conn),
@@ -217,7 +219,7 @@ pub enum Close {
 pub enum Output {
     /// Make this call on the store; its result comes back as [`Input::Called`].
     Call(CallId, Call),
-    /// Raise the store's era at least to this; the result comes back as [`Input::Era`].
+    /// Raise the store's era at least to this, while leading; the result comes back as [`Input::Era`].
     RaiseEra(u16),
     /// Say this to a node.
     Push(Conn, ToNode),

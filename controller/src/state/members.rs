@@ -42,16 +42,10 @@ impl State {
         now: Now,
         conn: Conn,
         info: record::Node,
-        session: LeaseId,
+        mut session: LeaseId,
         fresh: LeaseId,
-        highest: Generation,
     ) {
         let id = info.id.clone();
-        if highest.era() > self.era {
-            // The store is older than what was given out from it.
-            let era = highest.era().saturating_add(1);
-            self.outputs.push_back(Output::RaiseEra(era));
-        }
         if let Some(known) = self.nodes.get(&id) {
             if let Some(old) = known.conn {
                 self.conns.remove(&old);
@@ -60,6 +54,7 @@ impl State {
             }
             if known.info.boot != info.boot {
                 let lease = known.lease;
+                session = 0;
                 self.remove_node(now, &id);
                 self.mirror.retain(|_, stored| stored.lease != Some(lease));
                 if self.store_up {
@@ -102,6 +97,22 @@ impl State {
         self.say(conn, to_node::Message::Directory(known));
         self.router.push_to(now.time, &id);
         self.place_homes(now);
+    }
+
+    /// A node has seen more than this store ever gave out: it was restored from a backup, or is
+    /// another one. What it gives out from now on is above what it forgot.
+    pub(super) fn may_have_forgotten(&mut self, highest: Generation, table: Option<Version>) {
+        let mut seen = Some(highest.era()).filter(|era| *era > self.era);
+        if let Some(table) = table {
+            let era = u16::try_from(table.era).unwrap_or(u16::MAX);
+            if (era, table.election) > (self.era, self.election) {
+                seen = seen.max(Some(era));
+            }
+        }
+        if let Some(era) = seen {
+            self.outputs
+                .push_back(Output::RaiseEra(era.saturating_add(1)));
+        }
     }
 
     pub(super) fn left(&mut self, now: Now, conn: Conn) {

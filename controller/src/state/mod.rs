@@ -209,7 +209,11 @@ impl State {
                 session,
                 fresh,
                 highest,
-            } => self.joined(now, conn, node, session, fresh, highest),
+                table,
+            } => {
+                self.may_have_forgotten(highest, table);
+                self.joined(now, conn, *node, session, fresh);
+            }
             Input::Left(conn) => self.left(now, conn),
             Input::Said(conn, said) => self.said(now, conn, said),
             Input::Claim(ticket, claim) => self.claim(now, ticket, claim),

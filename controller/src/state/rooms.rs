@@ -29,9 +29,20 @@ impl State {
         let Some(node) = self.nodes.get_mut(id) else {
             return;
         };
-        let limit = self.limits.rooms_per_node;
-        if !node.rooms.contains(&name) && node.rooms.len() >= limit {
-            let what = "rooms one node watches";
+        let per_node = self.limits.rooms_per_node;
+        let bounds = [
+            (
+                !node.rooms.contains(&name) && node.rooms.len() >= per_node,
+                "rooms one node watches",
+                per_node,
+            ),
+            (
+                !self.rooms.contains_key(&name) && self.rooms.len() >= self.limits.rooms,
+                "rooms",
+                self.limits.rooms,
+            ),
+        ];
+        if let Some((_, what, limit)) = bounds.into_iter().find(|(is_over, ..)| *is_over) {
             if let Some(conn) = node.conn {
                 self.outputs
                     .push_back(Output::Close(conn, Close::Limit { what, limit }));

@@ -251,9 +251,13 @@ async fn a_lease_that_is_not_kept_alive_ends(s: &dyn Store, p: &str) {
 }
 
 async fn the_era_only_rises(s: &dyn Store, _: &str) {
-    assert_eq!(super::era::at_least(s, 0).await, Ok(0));
-    assert_eq!(super::era::at_least(s, 3).await, Ok(3));
-    assert_eq!(super::era::at_least(s, 1).await, Ok(3));
+    assert_eq!(super::era::at_least(s, 0, None).await, Ok(0));
+    assert_eq!(super::era::at_least(s, 3, None).await, Ok(3));
+    assert_eq!(super::era::at_least(s, 1, None).await, Ok(3));
+    let fence = Compare::Present("/nobody/leads".into());
+    let refused = super::era::at_least(s, 4, Some(fence)).await;
+    assert_eq!(refused, Err(Error::Conflict));
+    assert_eq!(super::era::at_least(s, 0, None).await, Ok(3));
 }
 
 /// Runs every case, one after another, each below a prefix of its own.

@@ -19,8 +19,8 @@ fn key() -> String {
     format!("{ROOT}era")
 }
 
-/// The era, made 0 in a new store; at least `least`, raised where it is lower.
-pub async fn at_least(store: &dyn Store, least: u16) -> Result<u16, Error> {
+/// The era, made 0 in a new store; at least `least`, raised where it is lower and `fence` holds.
+pub async fn at_least(store: &dyn Store, least: u16, fence: Option<Compare>) -> Result<u16, Error> {
     for _ in 0..ATTEMPTS {
         let snapshot = store.read(&key(), None).await?;
         let found = snapshot.entries.iter().find(|e| *e.key == *key());
@@ -42,7 +42,7 @@ pub async fn at_least(store: &dyn Store, least: u16) -> Result<u16, Error> {
             lease: None,
         };
         let txn = Txn {
-            compares: vec![compare],
+            compares: [compare].into_iter().chain(fence.clone()).collect(),
             writes: vec![put],
         };
         match store.commit(txn).await {

@@ -55,7 +55,7 @@ impl Node {
 
     pub async fn join(url: &str, info: control::Node, session: i64) -> Result<Node, Status> {
         let client = client(url).await;
-        Node::join_by(client, info, session, 0).await
+        Node::join_by(client, info, session, 0, None).await
     }
 
     pub async fn join_by(
@@ -63,12 +63,14 @@ impl Node {
         info: control::Node,
         session: i64,
         highest_generation: u64,
+        table: Option<control::TableVersion>,
     ) -> Result<Node, Status> {
         let (say, said) = mpsc::channel(16);
         let join = control::Join {
             node: Some(info.clone()),
             session,
             highest_generation,
+            table,
         };
         say.send(FromNode {
             message: Some(Said::Join(join)),

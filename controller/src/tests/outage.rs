@@ -246,7 +246,7 @@ async fn a_node_that_saw_a_later_era_raises_the_stores() {
     let client = node::client(&controller.grpc).await;
     let seen = longspan_proto::ids::Generation::new(3, 9).0;
     let info = node::info("hk-edge", Role::Edge, 1);
-    let edge = Node::join_by(client, info, 0, seen).await.unwrap();
+    let edge = Node::join_by(client, info, 0, seen, None).await.unwrap();
     controller
         .until("/api/v1/topology", |t| {
             t["version"].as_str().unwrap().starts_with("4.")
@@ -254,6 +254,23 @@ async fn a_node_that_saw_a_later_era_raises_the_stores() {
         .await;
     let claim = edge.claim("class", "teacher", "").await.unwrap();
     assert!(claim.generation > seen);
+}
+
+#[tokio::test]
+async fn a_node_that_holds_a_later_table_raises_the_era_and_takes_tables_again() {
+    let controller = Running::embedded().await;
+    let client = node::client(&controller.grpc).await;
+    let held = longspan_proto::control::TableVersion {
+        era: 0,
+        election: 1_000_000,
+        n: 7,
+    };
+    let info = node::info("hk-relay", Role::Relay, 1);
+    let mut relay = Node::join_by(client, info, 0, 0, Some(held)).await.unwrap();
+    relay
+        .until(|r| r.version() > (held.era, held.election, held.n))
+        .await
+        .expect("a table it can take comes");
 }
 
 #[tokio::test]

@@ -58,14 +58,14 @@ async fn a_node_is_who_its_certificate_says() {
     let info = node::info("hk-edge", Role::Edge, 1);
 
     let own = client(&controller.grpc, &ca, Some((&ca, "hk-edge"))).await;
-    let edge = Node::join_by(own.unwrap(), info.clone(), 0, 0)
+    let edge = Node::join_by(own.unwrap(), info.clone(), 0, 0, None)
         .await
         .unwrap();
     edge.claim("class", "teacher", "ann").await.unwrap();
 
     let other = client(&controller.grpc, &ca, Some((&ca, "sg-edge"))).await;
     let mut other = other.unwrap();
-    let told = Node::join_by(other.clone(), info.clone(), 0, 0).await;
+    let told = Node::join_by(other.clone(), info.clone(), 0, 0, None).await;
     let told = told.err().expect("refused");
     assert_eq!(told.code(), Code::PermissionDenied);
     assert!(told.message().contains("hk-edge"), "{told}");
@@ -83,7 +83,7 @@ async fn a_node_is_who_its_certificate_says() {
     // Nobody without a certificate of ours comes as far as a call.
     for id in [None, Some((&stranger, "hk-edge"))] {
         if let Some(client) = client(&controller.grpc, &ca, id).await {
-            let told = Node::join_by(client, info.clone(), 0, 0).await;
+            let told = Node::join_by(client, info.clone(), 0, 0, None).await;
             let told = told.err().expect("refused");
             assert_ne!(told.code(), Code::Ok);
         }

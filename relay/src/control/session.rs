@@ -88,6 +88,7 @@ async fn talk(
             node: Some(node.to_control()),
             session: *id,
             highest_generation: shared.rooms.highest_generation(),
+            table: shared.control.held.borrow().map(table::told),
         }))
         .await?;
     let failed = |status: tonic::Status| match status.message() {

@@ -38,6 +38,14 @@ pub(crate) fn version(told: Option<control::TableVersion>) -> Option<Version> {
     })
 }
 
+pub(crate) fn told(version: Version) -> control::TableVersion {
+    control::TableVersion {
+        era: version.era,
+        election: version.election,
+        n: version.n,
+    }
+}
+
 /// Checks a table against what is known and held.
 pub(crate) fn parse(
     told: &control::Table,

@@ -192,10 +192,11 @@ impl World {
         let conn = self.number();
         let joined = Input::Joined {
             conn,
-            node: info(id, boot),
+            node: Box::new(info(id, boot)),
             session,
             fresh: conn as LeaseId,
             highest: Generation(0),
+            table: None,
         };
         self.input(index, joined);
         conn
