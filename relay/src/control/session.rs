@@ -83,12 +83,13 @@ async fn talk(
         attached: Vec::new(),
         ..NodeInfo::of(&shared.config)
     };
+    let held = *shared.control.held.borrow();
     session
         .say(from_node::Message::Join(Join {
             node: Some(node.to_control()),
             session: *id,
             highest_generation: shared.rooms.highest_generation(),
-            table: shared.control.held.borrow().map(table::told),
+            table: held.map(table::told),
         }))
         .await?;
     let failed = |status: tonic::Status| match status.message() {
