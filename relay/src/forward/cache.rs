@@ -186,6 +186,18 @@ impl Cache {
         })
     }
 
+    /// Whether the position is not held, though what comes after it is: it was before this node
+    /// began to take the track. What was evicted is not meant; it is gone.
+    pub(super) fn lacks(&self, position: Position) -> bool {
+        if position.group < self.floor {
+            return false;
+        }
+        match self.get(position.group) {
+            Some(group) => group.first > position.frame,
+            None => self.oldest().is_some_and(|g| g.number > position.group),
+        }
+    }
+
     /// The first held position at or after `start`, where that can be told.
     pub(super) fn first_from(&self, start: Position) -> Option<Position> {
         let group = self
@@ -238,6 +250,8 @@ impl Cache {
             .binary_search_by_key(&header.group, |g| g.number)
         {
             Ok(at) if self.groups[at].state == State::Open => return Opened::Known,
+            // What is missing below its first frame may still be filled up.
+            Ok(at) if header.first_frame < self.groups[at].first => return Opened::Known,
             Ok(_) => return Opened::Past,
             Err(at) => at,
         };

@@ -232,7 +232,7 @@ impl Forwarder {
             return;
         };
         track.receivers.push(receiver);
-        let first = entry.attach(&track.cache);
+        let first = entry.attach(&track.cache, !track.own);
         let chain = track.chain.clone();
         match entry.to {
             To::Peer(peer, id) => self.say_to(peer, Message::Ok(Ok { id, chain, first })),

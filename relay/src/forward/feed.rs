@@ -65,13 +65,12 @@ impl Forwarder {
         }
         let confirmed = leg.confirmed();
         if self.open_group(now, key, header) == Opened::Past {
-            self.stop(peer, stream);
             match purpose {
+                Some(Purpose::Backfill(_)) => return self.overlapped(now, key, peer, stream),
                 Some(Purpose::Move) if confirmed => self.switch(now, key),
-                Some(Purpose::Backfill(_)) => self.backfilled(now, key),
                 _ => {}
             }
-            return;
+            return self.stop(peer, stream);
         }
         let Some(track) = self.tracks.get_mut(key) else {
             return;
@@ -91,6 +90,7 @@ impl Forwarder {
             };
             entry.incoming.insert(stream, incoming);
         }
+        self.backfill(now, key);
         if header.first_frame > 0 {
             // It goes on: receivers that wait for that are told now, not with its next frame.
             self.notify(now, key, Priority::Realtime);
@@ -140,10 +140,13 @@ impl Forwarder {
             }
         }
         let appended = self.put_frame(now, key, group, index, frame, age_us);
-        if appended == Appended::Duplicate && matches!(purpose, Some(Purpose::Backfill(_))) {
-            self.backfilled(now, key);
-        }
         let held = self.tracks.get(key).and_then(|t| t.cache.get(group));
+        if appended == Appended::Duplicate
+            && matches!(purpose, Some(Purpose::Backfill(_)))
+            && held.is_some_and(|g| index >= g.first)
+        {
+            return self.overlapped(now, key, peer, stream);
+        }
         if held.is_some_and(|g| g.dropped_at.is_some_and(|at| g.end() >= at)) {
             self.stop(peer, stream);
             self.close_group(now, key, group, State::Broken);

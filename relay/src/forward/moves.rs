@@ -1,22 +1,25 @@
 //! Moves to a better upstream: make before break. The new leg is asked from the first position
 //! that is missing; once it is confirmed and feeds, it takes over and the old one is left.
 //!
-//! The same second leg fetches a newest group's start that a resumed track lacks (`Backfill`).
+//! The same second leg fetches for newcomers what was before a track was resumed (`Backfill`).
 
 use std::time::Duration;
 
-use longspan_proto::{ids::NodeId, time::Time, wire::Start};
+use longspan_proto::{
+    ids::{NodeId, Position},
+    time::Time,
+    wire::Start,
+};
 
 use super::{
-    Forwarder, PeerKey,
-    receiver::Receiver,
+    Forwarder, PeerKey, StreamKey,
     track::{self, Leg, Purpose, Track},
 };
 
 /// The pause before a failed move is tried again; doubled each time, at most
 /// `Limits::move_attempts` times for one route table.
 const MOVE_PAUSE: Duration = Duration::from_millis(250);
-/// How long a newest group's start is fetched at the most.
+/// How long that is fetched at the most.
 const BACKFILL_FOR: Duration = Duration::from_secs(3);
 
 impl Forwarder {
@@ -103,8 +106,8 @@ impl Forwarder {
             let Some(way) = self.better_way(track) else {
                 continue;
             };
-            let start = self.start_of(track);
-            if let Some(leg) = self.ask(now, key, way, start, Vec::new())
+            let (start, budget_ms) = (self.start_of(track), track.budget_ms);
+            if let Some(leg) = self.ask(now, key, way, start, budget_ms, Vec::new())
                 && let Some(track) = self.tracks.get_mut(key)
             {
                 track.standby = Some((leg, Purpose::Move));
@@ -155,7 +158,7 @@ impl Forwarder {
     fn fail_standby(&mut self, now: Time, key: track::Key) {
         if let Some((leg, purpose)) = self.take_standby(key) {
             self.unsubscribe_leg(&leg);
-            self.standby_gone(now, key, purpose);
+            self.standby_gone(now, key, leg.start, purpose);
         }
     }
 
@@ -163,12 +166,20 @@ impl Forwarder {
     pub(super) fn standby_lost(&mut self, now: Time, key: track::Key) {
         if let Some((leg, purpose)) = self.take_standby(key) {
             self.release(&leg);
-            self.standby_gone(now, key, purpose);
+            self.standby_gone(now, key, leg.start, purpose);
         }
     }
 
     /// The standby is gone; the active leg stays. A move is tried again later.
-    fn standby_gone(&mut self, now: Time, key: track::Key, purpose: Purpose) {
+    fn standby_gone(&mut self, now: Time, key: track::Key, start: Start, purpose: Purpose) {
+        if let Purpose::Backfill(_) = purpose {
+            for receiver in self.attached(key) {
+                if let Some(receiver) = self.receivers.get_mut(receiver) {
+                    receiver.filled(start);
+                }
+            }
+            self.notify_all(now, key);
+        }
         self.watch_unfed(now, key);
         let Some(track) = self.tracks.get_mut(key) else {
             return;
@@ -182,6 +193,7 @@ impl Forwarder {
             }
         }
         self.touch(key);
+        self.backfill(now, key);
         self.start_moves(now);
     }
 
@@ -208,8 +220,9 @@ impl Forwarder {
         }
     }
 
-    /// A newcomer wants the newest group from its start, but the track was resumed after it:
-    /// fetches it from the same upstream, beside the active leg.
+    /// A newcomer wants what was before this node began to take the track: the newest group from
+    /// its start, or the rest after a position it resumes at. It is fetched from the same
+    /// upstream, beside the active leg.
     pub(super) fn backfill(&mut self, now: Time, key: track::Key) {
         let Some(track) = self.tracks.get(key) else {
             return;
@@ -217,19 +230,29 @@ impl Forwarder {
         let Some(active) = track.active.as_ref().filter(|leg| leg.confirmed()) else {
             return;
         };
-        let mut receivers = track
+        if track.standby.is_some() || track.finishing.is_some() {
+            return;
+        }
+        let receivers = track
             .receivers
             .iter()
             .filter_map(|r| self.receivers.get(*r));
-        if track.standby.is_some()
-            || active.start == Start::Latest
-            || !receivers.any(Receiver::unresolved)
-        {
+        let starts = receivers.filter_map(|r| r.lacks(&track.cache));
+        let start = starts.min_by_key(|start| match start {
+            Start::At(position) => (0, *position),
+            Start::Latest => (1, Position::default()),
+        });
+        let Some(start) = start else {
+            return;
+        };
+        if start == Start::Latest && active.start == Start::Latest {
+            // It is what the active leg begins with.
             return;
         }
         let mut way = active.chain.clone();
         way.reverse();
-        if let Some(leg) = self.ask(now, key, way, Start::Latest, Vec::new())
+        // Without a budget: it is old by nature, and wanted in order.
+        if let Some(leg) = self.ask(now, key, way, start, 0, Vec::new())
             && let Some(track) = self.tracks.get_mut(key)
         {
             track.standby = Some((leg, Purpose::Backfill(now + BACKFILL_FOR)));
@@ -237,11 +260,32 @@ impl Forwarder {
         }
     }
 
-    /// The backfill brought what was missing.
+    /// A stream of the backfill brought what is held already: no more of it is wanted.
+    pub(super) fn overlapped(
+        &mut self,
+        now: Time,
+        key: track::Key,
+        peer: PeerKey,
+        stream: StreamKey,
+    ) {
+        self.stop(peer, stream);
+        let standby = self.tracks.get_mut(key).and_then(|t| t.standby.as_mut());
+        if let Some((leg, Purpose::Backfill(_))) = standby {
+            leg.overlaps = true;
+        }
+        self.backfilled(now, key);
+    }
+
+    /// Ends the backfill if it brought what was missing.
     pub(super) fn backfilled(&mut self, now: Time, key: track::Key) {
-        if let Some(track) = self.tracks.get(key)
-            && track.cache.latest().is_some()
-        {
+        let Some(track) = self.tracks.get(key) else {
+            return;
+        };
+        let Some((leg, Purpose::Backfill(_))) = &track.standby else {
+            return;
+        };
+        let newest = leg.start == Start::Latest && track.cache.latest().is_some();
+        if leg.streams.is_empty() && (leg.overlaps || newest) {
             self.fail_standby(now, key);
         }
     }

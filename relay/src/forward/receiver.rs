@@ -116,6 +116,8 @@ pub(super) struct Receiver {
     pub(super) deadline: Option<Time>,
     pub(super) confirmed: bool,
     pub(super) queued: Queued,
+    /// What it wants from before this node began to take the track may still be fetched.
+    fill: bool,
     /// Where it begins, once known.
     begin: Option<Position>,
     /// Held frames below this position are replay for it.
@@ -146,6 +148,7 @@ impl Receiver {
             deadline,
             confirmed: false,
             queued: Queued::default(),
+            fill: true,
             begin: None,
             live_from: Position::default(),
             cursors: VecDeque::new(),
@@ -156,20 +159,44 @@ impl Receiver {
 
     /// It is confirmed and takes from the cache from now on. The first position it will get,
     /// where that is known.
-    pub(super) fn attach(&mut self, cache: &Cache) -> Option<Position> {
+    /// `fillable`: there is an upstream from which what is not held may be fetched.
+    pub(super) fn attach(&mut self, cache: &Cache, fillable: bool) -> Option<Position> {
         self.confirmed = true;
+        self.fill = fillable;
         self.deadline = None;
         self.live_from = cache.newest().map_or(Position::default(), |g| Position {
             group: g.number,
             frame: g.end(),
         });
         self.resolve(cache);
-        cache.first_from(self.begin?)
+        match self.begin {
+            Some(begin) if !fillable || !cache.lacks(begin) => cache.first_from(begin),
+            _ => None,
+        }
     }
 
-    /// Whether it waits for the newest group's start, which is not held.
-    pub(super) fn unresolved(&self) -> bool {
-        self.confirmed && self.begin.is_none()
+    /// From where it wants what is not held, though it may be held upstream.
+    pub(super) fn lacks(&self, cache: &Cache) -> Option<Start> {
+        if !self.confirmed || !self.fill {
+            return None;
+        }
+        match self.start {
+            Start::Latest => self.begin.is_none().then_some(Start::Latest),
+            // From its group's start: a cache is filled up without holes.
+            Start::At(position) => cache.lacks(position).then_some(Start::At(Position {
+                group: position.group,
+                frame: 0,
+            })),
+        }
+    }
+
+    /// What was to be had from this start on was fetched, or could not be.
+    pub(super) fn filled(&mut self, from: Start) {
+        self.fill &= match (self.start, from) {
+            (Start::At(position), Start::At(from)) => position < from,
+            (Start::Latest, Start::Latest) => false,
+            _ => true,
+        };
     }
 
     /// Whether it asked for the newest group.
@@ -239,6 +266,12 @@ impl Receiver {
     fn pending(&self, begin: Position, group: &Group, may_open: bool) -> bool {
         match self.progress(begin, group) {
             None => false,
+            // Its beginning is being fetched.
+            Some((next, false))
+                if self.fill && next > begin.frame && group.number == begin.group =>
+            {
+                false
+            }
             Some((_, false)) if !may_open => false,
             // A resumed group is opened though nothing of it is new: so that the receiver knows
             // that it goes on.

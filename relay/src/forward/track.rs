@@ -24,6 +24,8 @@ pub(super) struct Leg {
     pub(super) deadline: Option<Time>,
     /// The nodes the track crosses, the neighbour last; empty until confirmed.
     pub(super) chain: Vec<NodeId>,
+    /// It brought what is held already: a backfill has reached what the active leg brings.
+    pub(super) overlaps: bool,
     /// Its open groups.
     pub(super) streams: Vec<StreamKey>,
 }
@@ -43,8 +45,9 @@ impl Leg {
 pub(super) enum Purpose {
     /// It takes over once it is confirmed and feeds.
     Move,
-    /// It fetches the newest group's start, which a resumed track lacks, for newcomers; it is
-    /// given up at this time at the latest.
+    /// It fetches for a newcomer what was before this node began to take the track: the newest
+    /// group's start, or what comes after a resumed position. It is given up at this time at the
+    /// latest.
     Backfill(Time),
 }
 

@@ -103,8 +103,8 @@ impl Forwarder {
         let Some(way) = way else {
             return self.round_failed(now, key);
         };
-        let start = self.start_of(track);
-        if let Some(leg) = self.ask(now, key, way, start, crossed)
+        let (start, budget_ms) = (self.start_of(track), track.budget_ms);
+        if let Some(leg) = self.ask(now, key, way, start, budget_ms, crossed)
             && let Some(track) = self.tracks.get_mut(key)
         {
             track.active = Some(leg);
@@ -132,6 +132,7 @@ impl Forwarder {
         key: track::Key,
         way: Vec<NodeId>,
         start: Start,
+        budget_ms: u32,
         mut crossed: Vec<NodeId>,
     ) -> Option<Leg> {
         let (node, path) = way.split_first()?;
@@ -155,7 +156,7 @@ impl Forwarder {
             crossed,
             start,
             rate: track.rate,
-            budget_ms: track.budget_ms,
+            budget_ms,
             ticket: track.ticket.clone(),
         };
         self.say_to(peer, Message::Subscribe(subscribe));
@@ -166,6 +167,7 @@ impl Forwarder {
             start,
             deadline: Some(now + rtt + self.config.confirm_margin),
             chain: Vec::new(),
+            overlaps: false,
             streams: Vec::new(),
         })
     }

@@ -256,6 +256,53 @@ fn a_quiet_group_goes_on_after_a_resume() {
 }
 
 #[test]
+fn a_resume_at_a_relay_that_began_later_is_filled_up_from_its_upstream() {
+    let mut d = diamond(config);
+    let slot = d.world.slot(d.origin, true);
+    d.world.publish(slot);
+    // Both over relay-0 at first.
+    let [first, second] = d.edges.map(|edge| {
+        let links = d.world.graph.links.iter();
+        let to_other = links.clone().position(|l| (l.a, l.b) == (1, edge));
+        d.world
+            .tables(&|_, link| if Some(link) == to_other { 2_000 } else { 100 });
+        d.world.view(edge, slot, 0)
+    });
+    d.world.run(2 * SECOND);
+    d.world.say_more(slot);
+    d.world.run(SECOND);
+    // The first is cut off and misses two frames; the second has them and goes on over relay-1.
+    d.world.cut(d.links[0], None);
+    d.world.cut(d.links[1], None);
+    for _ in 0..2 {
+        d.world.say_more(slot);
+    }
+    d.world.run(SECOND);
+    let to_second = d
+        .world
+        .graph
+        .links
+        .iter()
+        .position(|l| (l.a, l.b) == (0, d.edges[1]));
+    d.world.cut(to_second.expect("a link"), None);
+    d.world.run(2 * SECOND);
+    let path = |d: &Diamond, v: usize| d.world.viewers[v].seen.path[1].to_string();
+    assert_eq!(path(&d, second), "relay-1");
+    d.world.heal(d.links[1]);
+    d.world.run(3 * SECOND);
+    d.world.say_more(slot);
+    d.world.run(SECOND);
+    assert_eq!(path(&d, first), "relay-1");
+    for viewer in [first, second] {
+        let seen = &d.world.viewers[viewer].seen;
+        assert_eq!((seen.frames, seen.dropped.len()), (5, 0), "{seen:?}");
+    }
+    // And the second subscription that fetched it is over.
+    d.world.run(5 * SECOND);
+    assert_eq!(d.world.stats(d.origin).subscriptions, 1);
+}
+
+#[test]
 fn a_slow_link_costs_old_video_and_no_sound() {
     let mut d = diamond(config);
     d.world.rate = 300_000;
