@@ -1,7 +1,7 @@
 //! A connected neighbour: what is asked of it, what it asks, and what waits to be sent to it.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     time::Duration,
 };
 
@@ -38,10 +38,10 @@ pub(super) struct Peer {
     pub(super) leaving: bool,
     /// The number of our next subscription to it; all below were used.
     pub(super) next_sub: u64,
-    /// Our subscriptions to it.
-    pub(super) asked: HashMap<u64, track::Key>,
+    /// Our subscriptions to it. Ordered, as the next: a run is repeated exactly from its inputs.
+    pub(super) asked: BTreeMap<u64, track::Key>,
     /// Its subscriptions to us.
-    pub(super) serving: HashMap<u64, receiver::Key>,
+    pub(super) serving: BTreeMap<u64, receiver::Key>,
     pub(super) incoming: HashMap<StreamKey, Incoming>,
     next_stream: u64,
     /// Streams to be reset, before anything else.
@@ -62,8 +62,8 @@ impl Peer {
             suspect: false,
             leaving: false,
             next_sub: 0,
-            asked: HashMap::new(),
-            serving: HashMap::new(),
+            asked: BTreeMap::new(),
+            serving: BTreeMap::new(),
             incoming: HashMap::new(),
             next_stream: 0,
             resets: VecDeque::new(),

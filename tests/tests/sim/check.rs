@@ -127,6 +127,12 @@ pub fn said(world: &World, node: usize, peer: PeerKey, message: &Message) {
             let Some(track) = held(&tracks, &subscribe.track.to_string()) else {
                 return;
             };
+            if let [.., upstream, _] = &track.chain[..]
+                && track.moving_to.as_ref() == Some(upstream)
+            {
+                // Beside the leg from the same neighbour: it fetches what was before.
+                return;
+            }
             for group in &track.held {
                 let end = Position {
                     group: group.group,
