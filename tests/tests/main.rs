@@ -4,10 +4,12 @@
 //! * `structure`: the arrows between crates and the purity of cores, as ARCHITECTURE.md tells them.
 //! * `sim`: a whole backbone in virtual time.
 //! * `cli`: the command line as scripts see it.
+//! * `e2e`: `longspan up` with real clients.
 //! * `up`: a backbone of real processes is started, watched, stopped.
 
 mod bench;
 mod cli;
+mod e2e;
 mod sim;
 mod structure;
 mod up;

@@ -1,0 +1,120 @@
+//! Members in different regions talk.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{Message, client::IntoClientRequest},
+};
+
+use super::{backbone::Backbone, process::eventually};
+
+const EACH: u64 = 200;
+const BOUND: Duration = Duration::from_secs(60);
+
+/// A member's connection.
+pub struct Member {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    pub welcome: Value,
+}
+
+impl Member {
+    /// Joins a room; None while the edge cannot take members.
+    pub async fn join(http: &str, room: &str, session: &str) -> Option<Member> {
+        let url = format!("{}/rooms/{room}/messages", http.replacen("http", "ws", 1));
+        let mut request = url.into_client_request().ok()?;
+        request
+            .headers_mut()
+            .insert("sec-websocket-protocol", "longspan.v1+json".parse().ok()?);
+        let (socket, _) = connect_async(request).await.ok()?;
+        let mut member = Member {
+            socket,
+            welcome: Value::Null,
+        };
+        member
+            .send(json!({ "t": "hello", "session": session }))
+            .await;
+        member.welcome = member.next().await?;
+        (member.welcome["t"] == "welcome").then_some(member)
+    }
+
+    pub async fn send(&mut self, message: Value) {
+        self.send_raw(&message.to_string()).await;
+    }
+
+    pub async fn send_raw(&mut self, text: &str) {
+        self.socket
+            .send(Message::text(text))
+            .await
+            .expect("the edge listens");
+    }
+
+    /// The next message; None when the edge closed.
+    pub async fn next(&mut self) -> Option<Value> {
+        loop {
+            let message = tokio::time::timeout(BOUND, self.socket.next())
+                .await
+                .expect("a message in time")?
+                .ok()?;
+            if let Message::Text(text) = message {
+                return Some(serde_json::from_str(&text).expect("JSON"));
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_each_way_all_arrive_in_each_publishers_order() {
+    let backbone = Backbone::start(&["--no-sample", "--regions", "cn-beijing,hk,sg"]);
+    let mut members = Vec::new();
+    for (region, session) in [("cn-beijing", "0a"), ("sg", "0b")] {
+        let http = backbone.region(region).http;
+        let session = session.repeat(16);
+        members.push(
+            eventually("a place in the room", Duration::from_secs(30), async || {
+                Member::join(&http, "talk", &session).await
+            })
+            .await,
+        );
+    }
+    let mut tasks = Vec::new();
+    for (who, mut member) in members.into_iter().enumerate() {
+        tasks.push(tokio::spawn(async move {
+            for n in 1..=EACH {
+                let body = json!({ "who": who, "n": n });
+                member.send(json!({ "t": "pub", "n": n, "class": "log", "topic": "chat", "body": body })).await;
+            }
+            let (mut acked, mut last_seq, mut heard) = (0, 0, [0, 0]);
+            while acked < EACH || heard != [EACH, EACH] {
+                let message = member.next().await.expect("the edge stays");
+                let events = match message["t"].as_str().expect("t") {
+                    "ack" => {
+                        acked += 1;
+                        assert_eq!(message["n"], acked, "acks come in order");
+                        continue;
+                    }
+                    "ev" => vec![message.clone()],
+                    "evs" => message["evs"].as_array().expect("evs").clone(),
+                    _ => panic!("unexpected: {message}"),
+                };
+                for event in events {
+                    let seq = event["seq"].as_u64().expect("seq");
+                    assert_eq!(seq, if last_seq == 0 { seq } else { last_seq + 1 }, "one total order without holes");
+                    last_seq = seq;
+                    let from = event["body"]["who"].as_u64().expect("who") as usize;
+                    heard[from] += 1;
+                    assert_eq!(event["body"]["n"], heard[from], "each publisher's order is kept");
+                }
+            }
+            (heard, last_seq)
+        }));
+    }
+    let mut ends = Vec::new();
+    for task in tasks {
+        ends.push(task.await.expect("a member saw everything"));
+    }
+    assert_eq!(ends[0], ends[1], "both members saw the same");
+}

@@ -1,0 +1,19 @@
+//! Real processes, real clients: `longspan up` with ffmpeg, etcd and Chromium around it.
+//!
+//! Every process belongs to a guard that kills it; every wait has a bound and names what it
+//! waited for; all ports are chosen free, so the cases run beside each other.
+
+mod backbone;
+mod chromium;
+mod flv;
+mod http;
+mod media;
+mod process;
+
+mod crowd;
+mod lesson;
+mod messages;
+mod page;
+mod refusals;
+mod store;
+mod takeover;
