@@ -2,11 +2,17 @@
 
 use std::{
     collections::HashMap,
+    io::Read,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::{Arc, Mutex},
+    thread::JoinHandle,
 };
 
-use super::process::Process;
+use super::{
+    flv::{Parser, Tag},
+    process::Process,
+};
 
 fn ffmpeg() -> Command {
     let mut command = Command::new("ffmpeg");
@@ -19,6 +25,23 @@ fn ffmpeg() -> Command {
 /// Publishes testsrc2 and a sine, H.264 with B-frames and AAC, in real time; what it sends is
 /// also written to `copy`.
 pub fn publish(url: &str, copy: Option<&Path>) -> Process {
+    let mut command = encoder(0);
+    match copy {
+        Some(copy) => command.args([
+            "-f",
+            "tee",
+            &format!(
+                "[f=flv]{url}|[f=flv:flvflags=no_duration_filesize]{}",
+                copy.display()
+            ),
+        ]),
+        None => command.args(["-f", "flv", url]),
+    };
+    Process::spawn("ffmpeg (publisher)", &mut command)
+}
+
+/// ffmpeg with the pictures and the sound of [`publish`]; another `hue` gives other pictures.
+fn encoder(hue: u32) -> Command {
     let mut command = ffmpeg();
     command
         .args(["-re", "-f", "lavfi", "-i", "testsrc2=size=640x360:rate=30"])
@@ -28,6 +51,8 @@ pub fn publish(url: &str, copy: Option<&Path>) -> Process {
             "0:v",
             "-map",
             "1:a",
+            "-vf",
+            &format!("hue=h={hue}"),
             "-c:v",
             "libx264",
             "-preset",
@@ -50,18 +75,102 @@ pub fn publish(url: &str, copy: Option<&Path>) -> Process {
             "yuv420p",
         ])
         .args(["-c:a", "aac", "-b:a", "64k", "-flags", "+global_header"]);
-    match copy {
-        Some(copy) => command.args([
-            "-f",
-            "tee",
-            &format!(
-                "[f=flv]{url}|[f=flv:flvflags=no_duration_filesize]{}",
-                copy.display()
-            ),
-        ]),
-        None => command.args(["-f", "flv", url]),
-    };
-    Process::spawn("ffmpeg (publisher)", &mut command)
+    command
+}
+
+/// A publisher of which is known what it sent and when, and what it said.
+pub struct Publisher {
+    pub process: Process,
+    sent: Arc<Mutex<Vec<Tag>>>,
+    said: Option<JoinHandle<String>>,
+}
+
+impl Publisher {
+    /// As [`publish`]; another `hue` gives other pictures. Each tag is handed to the test just
+    /// before it goes to `url`.
+    pub fn start(url: &str, hue: u32) -> Publisher {
+        let mut command = encoder(hue);
+        let outputs =
+            format!("[f=flv:flvflags=no_duration_filesize]pipe\\:1|[f=flv:onfail=abort]{url}");
+        command
+            .args(["-f", "tee", &outputs])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut process = Process::spawn("ffmpeg (publisher)", &mut command);
+        let mut stdout = process.child().stdout.take().expect("piped");
+        let mut stderr = process.child().stderr.take().expect("piped");
+        let sent = Arc::new(Mutex::new(Vec::new()));
+        let kept = sent.clone();
+        std::thread::spawn(move || {
+            let mut parser = Parser::default();
+            let mut buffer = vec![0; 64 << 10];
+            while let Ok(read @ 1..) = stdout.read(&mut buffer) {
+                parser.push(&buffer[..read]);
+                while let Some(tag) = parser.next() {
+                    kept.lock().expect("nobody panics with it").push(tag);
+                }
+            }
+        });
+        let said = std::thread::spawn(move || {
+            let mut said = String::new();
+            let _ = stderr.read_to_string(&mut said);
+            said
+        });
+        Publisher {
+            process,
+            sent,
+            said: Some(said),
+        }
+    }
+
+    /// The pictures it has sent.
+    pub fn pictures(&self) -> Vec<Tag> {
+        let sent = self.sent.lock().expect("nobody panics with it");
+        sent.iter()
+            .filter(|tag| tag.is_picture())
+            .cloned()
+            .collect()
+    }
+
+    /// What it complained of, once it has ended.
+    pub fn last_words(&mut self) -> String {
+        let said = self.said.take().expect("asked once");
+        said.join().expect("its errors are text")
+    }
+}
+
+/// Whose pictures came, and in which runs: `(publisher, pictures)`. Each run has no hole, is in
+/// the order of its publisher, and begins with a key frame; whatever nobody sent is a failure.
+pub fn runs(publishers: &[&Publisher], received: &[Tag]) -> Vec<(usize, usize)> {
+    let sent: Vec<Vec<Tag>> = publishers.iter().map(|p| p.pictures()).collect();
+    let mut places = HashMap::new();
+    for (publisher, pictures) in sent.iter().enumerate() {
+        for (at, tag) in pictures.iter().enumerate() {
+            places.insert(tag.body.clone(), (publisher, at));
+        }
+    }
+    let mut runs: Vec<(usize, usize)> = Vec::new();
+    let mut last = None;
+    for (i, tag) in received.iter().enumerate() {
+        let (publisher, at) = *places
+            .get(&tag.body)
+            .unwrap_or_else(|| panic!("picture {i} ({} ms) was sent by nobody", tag.timestamp));
+        match last {
+            Some((same, before)) if same == publisher => {
+                assert_eq!(at, before + 1, "picture {i} of publisher {publisher}");
+            }
+            _ => {
+                assert!(
+                    tag.key,
+                    "picture {i}, the first of publisher {publisher}, is no key frame"
+                );
+                runs.push((publisher, 0));
+            }
+        }
+        runs.last_mut().expect("a run").1 += 1;
+        last = Some((publisher, at));
+    }
+    runs
 }
 
 /// Plays `url` for `seconds` into a framemd5 listing, packets as they are.
@@ -80,6 +189,22 @@ pub fn record(url: &str, seconds: u32, listing: &Path) -> Process {
     ]);
     command.args(["-map", "0:v", "-f", "framemd5"]).arg(listing);
     Process::spawn("ffmpeg (player)", &mut command)
+}
+
+/// Plays `url` until `pictures` pictures and as many pieces of sound are decoded: how many of each
+/// came, and what ffmpeg complained of.
+pub fn decode(url: &str, pictures: u32) -> (usize, usize, String) {
+    let mut command = ffmpeg();
+    command
+        .args(["-i", url, "-map", "0:v", "-map", "0:a"])
+        .args(["-frames:v", &pictures.to_string()])
+        .args(["-frames:a", &pictures.to_string()])
+        .args(["-f", "framecrc", "-"]);
+    let output = command.output().expect("ffmpeg runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let of = |stream: &str| text.lines().filter(|line| line.starts_with(stream)).count();
+    let complaints = String::from_utf8_lossy(&output.stderr).into_owned();
+    (of("0,"), of("1,"), complaints)
 }
 
 /// The listing of a file.
