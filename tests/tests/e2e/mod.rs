@@ -8,12 +8,14 @@ mod chromium;
 mod flv;
 mod http;
 mod media;
+mod obs;
 mod process;
 
 mod crowd;
 mod lesson;
 mod messages;
 mod page;
+mod publishers;
 mod refusals;
 mod store;
 mod takeover;

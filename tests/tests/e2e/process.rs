@@ -1,14 +1,19 @@
 //! Child processes that cannot outlive their test.
 
 use std::{
-    process::{Child, Command, ExitStatus},
+    os::unix::process::CommandExt,
+    process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
+
+/// How long a group that was told to end may take, before it is killed.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// A child that is killed when dropped.
 pub struct Process {
     child: Child,
     name: String,
+    group: bool,
 }
 
 impl Process {
@@ -20,7 +25,16 @@ impl Process {
         Process {
             child,
             name: name.to_owned(),
+            group: false,
         }
+    }
+
+    /// Starts a prepared command in a process group of its own, which is told to end when this is
+    /// dropped, and then killed: for programs that start others, or have something to put away.
+    pub fn spawn_group(name: &str, command: &mut Command) -> Process {
+        let mut process = Process::spawn(name, command.process_group(0));
+        process.group = true;
+        process
     }
 
     /// The process id.
@@ -62,8 +76,29 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if self.group {
+            self.end_group();
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+impl Process {
+    fn end_group(&mut self) {
+        let group = format!("-{}", self.child.id());
+        let tell = |signal: &str| {
+            // It may have ended already: then there is nobody to tell.
+            let mut kill = Command::new("kill");
+            kill.args([&format!("-{signal}"), "--", &group]);
+            let _ = kill.stderr(Stdio::null()).status();
+        };
+        tell("TERM");
+        let deadline = Instant::now() + FAREWELL;
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        tell("KILL");
     }
 }
 
