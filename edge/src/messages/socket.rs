@@ -27,7 +27,8 @@ use longspan_proto::{
     wire::{envelope::MAX_MEMBER, room::Request},
 };
 use metrics::counter;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio_tungstenite::tungstenite::{self, error::ProtocolError};
 
 use super::{
     Crowded, Messages,
@@ -44,6 +45,17 @@ use crate::{
 /// A WebSocket message above this ends the connection (RFC 6455 §7.4.1, 1009); between
 /// [`wire::MAX_MESSAGE`] and this it is answered with an error.
 const MAX_FRAME: usize = 1 << 20;
+
+/// The other end broke the protocol of frames (RFC 6455 §7.4.1).
+const CLOSE_PROTOCOL: u16 = 1002;
+/// A text frame held something else than UTF-8.
+const CLOSE_NOT_TEXT: u16 = 1007;
+/// See [`MAX_FRAME`].
+const CLOSE_TOO_BIG: u16 = 1009;
+
+/// How long a member that was told to go may take to go. A connection that is closed with unread
+/// bytes is reset, and the member may never see the reason.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How often a member's clock is looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -158,7 +170,7 @@ fn expiry(access: &Access) -> impl Future<Output = ()> + use<> {
     });
     async move {
         match left {
-            Some(left) => tokio::time::sleep(left).await,
+            Some(left) => sleep(left).await,
             None => std::future::pending().await,
         }
     }
@@ -232,20 +244,7 @@ impl Connection<'_> {
             }
             Some(Ok(Message::Text(_))) => Err(wrong_frame("text", "longspan.v1+cbor")),
             Some(Ok(Message::Binary(_))) => Err(wrong_frame("binary", "longspan.v1+json")),
-            Some(Err(error)) => {
-                // Too long, not UTF-8, or not the protocol: RFC 6455 wants the connection closed.
-                rejected("invalid_frame");
-                let message = error.to_string();
-                let told = Outgoing::Err {
-                    n: None,
-                    error: "invalid_frame".into(),
-                    message: message.clone(),
-                    limit: Some(MAX_FRAME as u64),
-                };
-                self.write(told.write(self.encoding)).await?;
-                self.close(CLOSE_POLICY, "invalid_frame", &message).await?;
-                return Err(Over);
-            }
+            Some(Err(error)) => return Err(self.broken(error).await),
         };
         Ok(self.member.receive(now, said))
     }
@@ -306,14 +305,49 @@ impl Connection<'_> {
         }
     }
 
-    /// Says why, and closes.
+    /// The connection broke, or the other end broke the protocol: then it is told how.
+    async fn broken(&mut self, error: axum::Error) -> Over {
+        let message = error.to_string();
+        let error = error.into_inner().downcast::<tungstenite::Error>();
+        let (code, limit) = match error.as_deref() {
+            Ok(
+                tungstenite::Error::Io(_)
+                | tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake),
+            ) => return Over,
+            Ok(tungstenite::Error::Capacity(_)) => (CLOSE_TOO_BIG, Some(MAX_FRAME as u64)),
+            Ok(tungstenite::Error::Utf8(_)) => (CLOSE_NOT_TEXT, None),
+            _ => (CLOSE_PROTOCOL, None),
+        };
+        let told = self.tell_end(code, "invalid_frame", &message, limit).await;
+        if told.is_ok() {
+            // Nothing more can be read: the bytes that follow have no frames.
+            sleep(FAREWELL).await;
+        }
+        Over
+    }
+
+    /// Says why, closes, and waits for the other end to have heard it.
     async fn close(&mut self, code: u16, slug: &'static str, message: &str) -> Result<(), Over> {
+        self.tell_end(code, slug, message, None).await?;
+        let going = async { while let Some(Ok(_)) = self.socket.recv().await {} };
+        // Whoever does not go is left.
+        let _ = timeout(FAREWELL, going).await;
+        Ok(())
+    }
+
+    async fn tell_end(
+        &mut self,
+        code: u16,
+        slug: &'static str,
+        message: &str,
+        limit: Option<u64>,
+    ) -> Result<(), Over> {
         rejected(slug);
         let told = Outgoing::Err {
             n: None,
             error: slug.into(),
             message: message.to_owned(),
-            limit: None,
+            limit,
         };
         self.write(told.write(self.encoding)).await?;
         let frame = CloseFrame {

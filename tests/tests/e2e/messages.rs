@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{Message, client::IntoClientRequest},
+    tungstenite::{Error, Message, client::IntoClientRequest},
 };
 
 use super::{backbone::Backbone, process::eventually};
@@ -24,16 +24,7 @@ pub struct Member {
 impl Member {
     /// Joins a room; None while the edge cannot take members.
     pub async fn join(http: &str, room: &str, session: &str) -> Option<Member> {
-        let url = format!("{}/rooms/{room}/messages", http.replacen("http", "ws", 1));
-        let mut request = url.into_client_request().ok()?;
-        request
-            .headers_mut()
-            .insert("sec-websocket-protocol", "longspan.v1+json".parse().ok()?);
-        let (socket, _) = connect_async(request).await.ok()?;
-        let mut member = Member {
-            socket,
-            welcome: Value::Null,
-        };
+        let mut member = Member::connect(http, room).await?;
         member
             .send(json!({ "t": "hello", "session": session }))
             .await;
@@ -41,26 +32,55 @@ impl Member {
         (member.welcome["t"] == "welcome").then_some(member)
     }
 
+    /// Connects, and says nothing yet.
+    pub async fn connect(http: &str, room: &str) -> Option<Member> {
+        let url = format!("{}/rooms/{room}/messages", http.replacen("http", "ws", 1));
+        let mut request = url.into_client_request().ok()?;
+        request
+            .headers_mut()
+            .insert("sec-websocket-protocol", "longspan.v1+json".parse().ok()?);
+        let (socket, _) = connect_async(request).await.ok()?;
+        Some(Member {
+            socket,
+            welcome: Value::Null,
+        })
+    }
+
     pub async fn send(&mut self, message: Value) {
         self.send_raw(&message.to_string()).await;
     }
 
     pub async fn send_raw(&mut self, text: &str) {
-        self.socket
-            .send(Message::text(text))
+        self.try_send(Message::text(text))
             .await
             .expect("the edge listens");
     }
 
+    /// Sends anything; the edge may refuse to take it to its end.
+    pub async fn try_send(&mut self, message: Message) -> Result<(), Error> {
+        self.socket.send(message).await
+    }
+
     /// The next message; None when the edge closed.
     pub async fn next(&mut self) -> Option<Value> {
+        self.next_or_close().await.ok()
+    }
+
+    /// The next message, or the code with which the edge closed (none: it just went away).
+    pub async fn next_or_close(&mut self) -> Result<Value, Option<u16>> {
         loop {
             let message = tokio::time::timeout(BOUND, self.socket.next())
                 .await
-                .expect("a message in time")?
-                .ok()?;
-            if let Message::Text(text) = message {
-                return Some(serde_json::from_str(&text).expect("JSON"));
+                .expect("a message in time");
+            match message {
+                Some(Ok(Message::Text(text))) => {
+                    return Ok(serde_json::from_str(&text).expect("JSON"));
+                }
+                Some(Ok(Message::Close(frame))) => {
+                    return Err(frame.map(|frame| frame.code.into()));
+                }
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Err(None),
             }
         }
     }

@@ -17,5 +17,6 @@ mod messages;
 mod page;
 mod publishers;
 mod refusals;
+mod refused_messages;
 mod store;
 mod takeover;
