@@ -136,3 +136,41 @@ fn the_command_line_names_what_is_wrong() {
     let (code, _) = run(&["no-such-verb"]);
     assert_eq!(code, Some(2));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_another_has_is_named() {
+    let backbone = Backbone::start(&["--no-sample", "--regions", "hk"]);
+    let region = backbone.region("hk");
+    let (http, rtmp) = (&region.http["http://".len()..], rtmp_address(&region.rtmp));
+    let quic = |node: &str| {
+        let regions = backbone.info["regions"].as_array().expect("regions");
+        regions[0][node]["quic"].as_str().map(str::to_owned)
+    };
+    // A second one, with the configuration of the first but for the ports that it may have.
+    let cases = [
+        (
+            "relay",
+            &region.relay,
+            quic("relay").expect("an address"),
+            &[][..],
+        ),
+        ("edge", &region.edge, http.to_owned(), &["quic.listen"]),
+        ("edge", &region.edge, rtmp, &["quic.listen", "http.listen"]),
+    ];
+    for (role, node, taken, free) in cases {
+        let config = backbone.data().join("nodes").join(node).join("config.toml");
+        let sets: Vec<String> = free
+            .iter()
+            .chain(&["admin.listen"])
+            .map(|key| format!("{key}=127.0.0.1:0"))
+            .collect();
+        let mut args = vec![role, "--config", config.to_str().expect("text")];
+        sets.iter().for_each(|set| args.extend(["--set", set]));
+        let (code, _, errors) = backbone.run(&args);
+        assert_eq!(code, 1, "{args:?}: {errors}");
+        assert!(
+            errors.contains(&taken) && errors.contains("in use"),
+            "{taken}: {errors}"
+        );
+    }
+}

@@ -1,7 +1,8 @@
 //! The backbone on a real etcd, and without it.
 
 use std::{
-    net::TcpListener,
+    fs::{self, File},
+    net::{SocketAddr, TcpListener},
     path::Path,
     process::{Command, Stdio},
     time::Duration,
@@ -10,11 +11,17 @@ use std::{
 use tempfile::TempDir;
 
 use super::{
-    backbone::Backbone,
+    backbone::{Backbone, binary},
     flv::Viewer,
-    media,
+    http, media,
     process::{Process, eventually, signal},
 };
+
+fn free() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port")
+}
 
 /// An etcd of the test's own, on free ports.
 struct Etcd {
@@ -26,21 +33,21 @@ struct Etcd {
 
 impl Etcd {
     fn start() -> Etcd {
-        let free = || {
-            TcpListener::bind("127.0.0.1:0")
-                .and_then(|l| l.local_addr())
-                .expect("a free port")
-        };
+        let mut etcd = Etcd::new();
+        etcd.run();
+        etcd
+    }
+
+    /// One that does not run yet.
+    fn new() -> Etcd {
         let (client, peer) = (format!("http://{}", free()), format!("http://{}", free()));
         let data = tempfile::tempdir().expect("a temporary directory");
-        let mut etcd = Etcd {
+        Etcd {
             process: None,
             data,
             client,
             peer,
-        };
-        etcd.run();
-        etcd
+        }
     }
 
     fn run(&mut self) {
@@ -216,4 +223,53 @@ async fn records_follow_leases_and_a_lost_store_disturbs_nothing() {
         "a dead edge does not come back with the store"
     );
     assert!(Path::new(backbone.data()).is_dir());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_etcd_that_is_not_there_is_named_and_tried_again() {
+    const TOKEN: &str = "0123456789abcdef";
+    let mut etcd = Etcd::new();
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let (api, log) = (free(), folder.path().join("log.txt"));
+    fs::write(folder.path().join("token"), TOKEN).expect("written");
+    let config = format!(
+        "[controller]\nid = \"controller-1\"\ngrpc_listen = \"127.0.0.1:0\"\nhttp_listen = \"{api}\"\n\
+         [store]\nkind = \"etcd\"\nendpoints = [\"{}\"]\n\
+         [admin]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"token\"\n",
+        etcd.client
+    );
+    fs::write(folder.path().join("controller.toml"), config).expect("written");
+    let mut command = Command::new(binary());
+    command
+        .args(["controller", "--config", "controller.toml"])
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .stderr(File::create(&log).expect("a log"));
+    let mut controller = Process::spawn("longspan controller", &mut command);
+
+    // It says which etcd, again and again, and so does whoever asks it.
+    let tries = || {
+        let said = fs::read_to_string(&log).unwrap_or_default();
+        let lines = said.lines().filter(|line| line.contains("trying again"));
+        lines.filter(|line| line.contains(&etcd.client)).count()
+    };
+    eventually("it tries again", Duration::from_secs(40), async || {
+        (tries() >= 3).then_some(())
+    })
+    .await;
+    let url = format!("http://{api}/api/v1/nodes");
+    let answer = http::get_as(&url, Some(TOKEN)).await.expect("an answer");
+    let body = String::from_utf8_lossy(&answer.body).into_owned();
+    assert_eq!(answer.status, 503, "{body}");
+    assert!(body.contains(&etcd.client), "{body}");
+    assert!(controller.is_running());
+
+    // No restart is needed once it is there.
+    etcd.run();
+    eventually("it leads", Duration::from_secs(40), async || {
+        let answer = http::get_as(&url, Some(TOKEN)).await.ok()?;
+        (answer.status == 200).then_some(())
+    })
+    .await;
+    assert!(holds(&etcd.keys(), "/longspan/v1/election"));
 }
