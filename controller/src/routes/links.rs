@@ -220,6 +220,14 @@ impl Links {
         })
     }
 
+    /// Whether some net leads from one to the other.
+    pub fn any_up(&self, from: &NodeId, to: &NodeId) -> bool {
+        let usable = |(name, entry): (&Name, &Entry)| {
+            name.0 == *from && name.1 == *to && entry.up && entry.metrics.is_some()
+        };
+        self.entries.iter().any(usable)
+    }
+
     pub fn view(&self) -> Vec<LinkView> {
         let ms = |us: f64| us / 1_000.0;
         let view = |((from, to, net), entry): (&Name, &Entry)| {

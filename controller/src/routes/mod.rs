@@ -6,6 +6,8 @@
 
 mod explain;
 mod links;
+mod overrides;
+mod pins;
 mod table;
 
 use std::{
@@ -23,6 +25,8 @@ use serde::Serialize;
 
 pub use explain::Explained;
 pub use links::{LinkView, Report};
+pub use overrides::{CostOverride, LinkOverride, NodeOverride, Overrides};
+pub use pins::PinRefused;
 pub use table::Table;
 
 use crate::state::Now;
@@ -71,6 +75,7 @@ pub struct Router {
     last: Option<Time>,
     /// Since when something changed.
     dirty: Option<Time>,
+    overrides: Overrides,
 }
 
 impl Router {
@@ -86,6 +91,7 @@ impl Router {
             every,
             last: None,
             dirty: None,
+            overrides: Overrides::default(),
         }
     }
 
@@ -99,6 +105,24 @@ impl Router {
     /// Something besides links changed (membership, sessions).
     pub fn changed(&mut self, now: Time) {
         self.dirty = Some(self.dirty.map_or(now, |due| due.min(now)));
+    }
+
+    /// What operators ask for, all of it; takes effect at the next computation.
+    pub fn set_overrides(&mut self, now: Time, overrides: Overrides) {
+        if self.overrides != overrides {
+            self.overrides = overrides;
+            self.changed(now);
+        }
+    }
+
+    /// What operators ask for now.
+    pub fn overrides(&self) -> &Overrides {
+        &self.overrides
+    }
+
+    /// Whether the path from `from` over `nodes` (the destination last) can be pinned now.
+    pub fn check_pin(&self, from: &NodeId, nodes: &[NodeId]) -> Result<(), PinRefused> {
+        pins::check(self, from, nodes)
     }
 
     /// Every table is pushed at the next computation.

@@ -1,0 +1,51 @@
+//! What operators ask of routing, as plain data: the store's records and the API fill it in.
+
+use std::collections::BTreeMap;
+
+use longspan_proto::ids::{Net, NodeId};
+
+/// Everything in force now. [`Router::set_overrides`](super::Router::set_overrides) replaces all
+/// of it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Overrides {
+    /// By node.
+    pub nodes: BTreeMap<NodeId, NodeOverride>,
+    /// By (from, to, net), one direction each; without a net: over every net. The one with a net
+    /// hides the one without.
+    pub links: BTreeMap<(NodeId, NodeId, Option<Net>), LinkOverride>,
+    /// By (from, to): the path to take, as the nodes after `from`, `to` the last. Check it with
+    /// [`Router::check_pin`](super::Router::check_pin) before it is stored; one that has become
+    /// impossible is passed over and `explain` says why.
+    pub pins: BTreeMap<(NodeId, NodeId), Vec<NodeId>>,
+}
+
+/// What is asked of a node. Paths may begin and end at it all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeOverride {
+    /// No path crosses it.
+    Cordoned,
+    /// No path crosses it while there is another way; what crosses it now moves away.
+    Draining,
+}
+
+/// What is asked of a link.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct LinkOverride {
+    /// No path takes it.
+    pub cordoned: bool,
+    /// What it costs beside what is measured.
+    pub cost: Option<CostOverride>,
+    /// Price of a GB in millionths of the operator's currency; none: as configured, else free.
+    pub price: Option<u32>,
+    /// What it carries at most, in bit/s; none: as configured, else not bounded.
+    pub capacity_bps: Option<u64>,
+}
+
+/// A link's cost as the operator sees it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum CostOverride {
+    /// This many µs more (or fewer, if negative) than measured.
+    Added(i64),
+    /// This many times the expected latency (half the round trip and the other terms), 0.1 … 100.
+    Factor(f64),
+}
