@@ -8,7 +8,7 @@ use tonic::transport::Server;
 
 use crate::{
     config::{Config, MIN_ADMIN_TOKEN, StoreConfig},
-    driver::{Driver, Handle, Standing},
+    driver::{Driver, Handle, Me, Standing},
     grpc,
     http::{self, App},
     store::{Store, embedded::Embedded, etcd::Etcd},
@@ -101,7 +101,17 @@ impl Controller {
             format!("{scheme}://{addr}")
         });
         let limits = config.limits.clone();
-        let (driver, handle) = Driver::new(config.id.clone(), url, limits, store);
+        // The listener's own address, unless it is every one of the machine.
+        let operators = http
+            .local_addr()
+            .ok()
+            .filter(|addr| !addr.ip().is_unspecified());
+        let me = Me {
+            id: config.id.clone(),
+            url,
+            http: operators.map(|addr| format!("http://{addr}")),
+        };
+        let (driver, handle) = Driver::new(me, limits, store);
         Ok(Controller {
             config,
             grpc,

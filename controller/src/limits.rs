@@ -8,7 +8,8 @@ pub struct Limits {
     /// How long a node's records outlive its last heartbeat (DESIGN §7: 15 s).
     pub lease_ttl: Duration,
     /// How long a controller leads after it was last able to renew its election. A third of it
-    /// passes between renewals.
+    /// passes between renewals. When the leader dies another one leads after this and what etcd
+    /// takes to see a lease's end (it looks twice a second): within 5 s. etcd's shortest lease is 2 s.
     pub election_ttl: Duration,
     /// Pushes waiting for one node. A node that does not read is disconnected when it is full.
     pub session_queue: usize,
@@ -29,6 +30,10 @@ pub struct Limits {
     pub switches: usize,
     /// Claims and releases waiting for the store. Another is answered UNAVAILABLE.
     pub commits: usize,
+    /// What operators ask for at once (cordons, drains, costs, pins). Another is refused.
+    pub overrides: usize,
+    /// Traces of rooms under way. Another is answered with what the tables say only.
+    pub traces: usize,
     /// Tables are computed at most this often (when something changed).
     pub recompute_every: Duration,
     /// How long one call to the store may take; what it decides is then unknown and the store
@@ -40,7 +45,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             lease_ttl: Duration::from_secs(15),
-            election_ttl: Duration::from_secs(10),
+            election_ttl: Duration::from_secs(3),
             session_queue: 1_024,
             sessions: 4_096,
             rooms_per_node: 16_384,
@@ -50,6 +55,8 @@ impl Default for Limits {
             events: 1_024,
             switches: 256,
             commits: 4_096,
+            overrides: 4_096,
+            traces: 64,
             recompute_every: Duration::from_millis(250),
             store_timeout: Duration::from_secs(3),
         }

@@ -11,6 +11,10 @@ pub mod ids;
 pub mod time;
 pub mod wire;
 
+/// The gRPC metadata in which a controller that does not lead names the URL of the one that does;
+/// it comes with UNAVAILABLE.
+pub const LEADER_METADATA: &str = "longspan-leader";
+
 /// The gRPC services between nodes and controllers (generated from `proto/control.proto`).
 #[allow(
     missing_docs,

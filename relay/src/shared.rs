@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU32},
 };
 
 use longspan_proto::{
@@ -44,6 +44,8 @@ pub(crate) struct Shared {
     pub reports: watch::Sender<Arc<Vec<LinkReport>>>,
     /// Neighbours whose last attempt to be dialed failed.
     pub unreachable: watch::Sender<BTreeSet<NodeId>>,
+    /// Rooms whose messages this node orders and holds in memory.
+    pub logs: Arc<AtomicU32>,
     /// Cancelled when the node begins to close.
     pub stop: CancellationToken,
 }

@@ -129,6 +129,7 @@ impl Known {
             admin_url: String::new(),
             version: String::new(),
             attached: self.attached.clone(),
+            draining: false,
         }
     }
 }

@@ -3,12 +3,13 @@
 //! * [`graph`]: nodes and measured links; [`cost`]: what a link costs.
 //! * [`paths`]: the best path and a backup between every two nodes.
 //! * [`routes`]: what one node knows of the ways to others (its route table, as data).
-//! * [`tables`]: making and checking route tables.
+//! * [`tables`]: making and checking route tables; [`encoding`]: how they travel.
 //! * [`hysteresis`]: when a better path is worth moving to.
 //! * [`ring`]: which relay a room is at home on.
 //! * [`estimator`]: delay, jitter and loss of a link out of probes, and whether it lives.
 
 pub mod cost;
+pub mod encoding;
 pub mod estimator;
 pub mod graph;
 pub mod hysteresis;

@@ -1,10 +1,10 @@
 //! `audit/…`: who changed what. Records are numbered; the oldest go.
 
 use longspan_proto::ids::NodeId;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
-    state::{Event, key::ROOT},
+    state::{Event, key::ROOT, record},
     store::{Entry, Error, Snapshot, Store, Txn, Write},
 };
 
@@ -38,11 +38,11 @@ pub fn entry(me: &NodeId, at_ms: u64, event: &Event) -> Option<Value> {
         } => event,
         _ => return None,
     };
-    Some(json!({"v": 1, "at_ms": at_ms, "actor": format!("controller {me}"), "what": what}))
+    Some(record::audit(at_ms, &format!("controller {me}"), what))
 }
 
-/// Writes a record as number `n`.
-pub async fn write(store: &dyn Store, n: u64, record: &Value) -> Result<(), Error> {
+/// The writes that make a record number `n`.
+pub fn writes(n: u64, record: &Value) -> Vec<Write> {
     let mut writes = vec![Write::Put {
         key: key(n),
         value: record.to_string(),
@@ -51,7 +51,12 @@ pub async fn write(store: &dyn Store, n: u64, record: &Value) -> Result<(), Erro
     if let Some(old) = n.checked_sub(RECORDS) {
         writes.push(Write::Delete(key(old)));
     }
-    let compares = Vec::new();
+    writes
+}
+
+/// Writes a record as number `n`.
+pub async fn write(store: &dyn Store, n: u64, record: &Value) -> Result<(), Error> {
+    let (compares, writes) = (Vec::new(), writes(n, record));
     store.commit(Txn { compares, writes }).await.map(|_| ())
 }
 

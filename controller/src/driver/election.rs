@@ -23,6 +23,8 @@ pub struct Me {
     pub id: NodeId,
     /// Where nodes reach it.
     pub url: String,
+    /// Where operators reach it, if that can be told.
+    pub http: Option<String>,
 }
 
 /// An election that was won (or found to be held still), and the store as it was then.
@@ -166,6 +168,7 @@ async fn stand(
     let record = record::Election {
         id: me.id.clone(),
         url: me.url.clone(),
+        http: me.http.clone(),
     };
     let txn = Txn {
         compares: vec![Compare::Absent(key.clone())],
@@ -197,7 +200,9 @@ async fn whole(
     let mut snapshot = store.read(&format!("{ROOT}nodes/"), None).await?;
     let at = Some(snapshot.revision);
     let tenants = store.read(&format!("{ROOT}tenants/"), at).await?;
+    let overrides = store.read(&format!("{ROOT}overrides/"), at).await?;
     snapshot.entries.extend(tenants.entries);
+    snapshot.entries.extend(overrides.entries);
     let watch = store.watch(ROOT, snapshot.revision + 1);
     Ok(Elected {
         lease,

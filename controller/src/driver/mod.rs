@@ -10,19 +10,21 @@ use std::sync::Arc;
 
 use longspan_proto::{
     control::ToNode,
-    ids::{Generation, NodeId, RoomName, Stream},
+    ids::{Generation, RoomName, Stream},
 };
-use longspan_topology::routes::Version;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use audit::read as audit_records;
-use election::Me;
+pub use election::Me;
 
 use crate::{
     backoff::Backoff,
     limits::Limits,
-    state::{Claim, Close, Conn, Event, Granted, Refused, Said, State, record},
+    state::{
+        Change, Changed, Claim, Close, Conn, Event, Granted, Join, Refused, RoomTrace, Said, State,
+        Unchanged, record,
+    },
     store::{LeaseId, Store},
 };
 
@@ -64,14 +66,8 @@ pub enum Ended {
 pub enum Message {
     /// A node's session begins.
     Join {
-        /// What it says of itself.
-        node: Box<record::Node>,
-        /// The session it had, or 0.
-        session: LeaseId,
-        /// The highest generation it has seen.
-        highest: Generation,
-        /// The newest table it took.
-        table: Option<Version>,
+        /// What it says.
+        join: Box<Join>,
         /// How to reach it.
         to: Session,
         /// The connection's number.
@@ -96,6 +92,10 @@ pub enum Message {
         /// When it is done.
         reply: oneshot::Sender<()>,
     },
+    /// An operator asks for something.
+    Change(Change, oneshot::Sender<Result<Changed, Unchanged>>),
+    /// An operator asks for the ways of a room's tracks.
+    Trace(RoomName, oneshot::Sender<Option<RoomTrace>>),
     /// Somebody looks at the state.
     Look(Box<dyn FnOnce(&State) + Send>),
 }
@@ -119,17 +119,21 @@ impl Handle {
         &self,
         look: impl FnOnce(&State) -> T + Send + 'static,
     ) -> Option<T> {
+        self.ask(|reply| {
+            Message::Look(Box::new(move |state: &State| {
+                let _ = reply.send(look(state));
+            }))
+        })
+        .await
+    }
+
+    /// Asks the loop. `None`: this controller does not lead (any more).
+    pub async fn ask<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Option<T> {
         if *self.standing.borrow() != Standing::Leads {
             return None;
         }
         let (reply, answer) = oneshot::channel();
-        let look = move |state: &State| {
-            let _ = reply.send(look(state));
-        };
-        self.messages
-            .send(Message::Look(Box::new(look)))
-            .await
-            .ok()?;
+        self.messages.send(message(reply)).await.ok()?;
         answer.await.ok()
     }
 }
@@ -146,7 +150,7 @@ pub struct Driver {
 
 impl Driver {
     /// A loop, and how to reach it.
-    pub fn new(id: NodeId, url: String, limits: Limits, store: Arc<dyn Store>) -> (Driver, Handle) {
+    pub fn new(me: Me, limits: Limits, store: Arc<dyn Store>) -> (Driver, Handle) {
         metrics::describe();
         let (send, messages) = mpsc::channel(QUEUE);
         let (standing, stands) = watch::channel(Standing::Unknown("starting".into()));
@@ -158,7 +162,7 @@ impl Driver {
             store: store.clone(),
         };
         let driver = Driver {
-            me: Me { id, url },
+            me,
             limits,
             store,
             messages,

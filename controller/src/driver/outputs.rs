@@ -44,6 +44,16 @@ impl Term<'_> {
                         let _ = reply.send(answer);
                     }
                 }
+                Output::Changed(ticket, answer) => {
+                    if let Some(reply) = self.changes.remove(&ticket) {
+                        let _ = reply.send(answer);
+                    }
+                }
+                Output::Traced(ticket, answer) => {
+                    if let Some(reply) = self.traces.remove(&ticket) {
+                        let _ = reply.send(answer.map(|trace| *trace));
+                    }
+                }
                 Output::Event(event) => self.event(&event),
             }
         }
@@ -62,6 +72,14 @@ impl Term<'_> {
     }
 
     fn call(&mut self, id: CallId, call: Call) {
+        let call = match call {
+            Call::Audited(mut txn, record) => {
+                txn.writes.extend(audit::writes(self.audit_next, &record));
+                self.audit_next += 1;
+                Call::Commit(txn)
+            }
+            call => call,
+        };
         let (store, permits) = (self.driver.store.clone(), self.permits.clone());
         self.calls.spawn(async move {
             let _permit = permits.acquire_owned().await;
@@ -129,7 +147,7 @@ async fn make(store: &dyn Store, call: Call) -> Result<Done, Error> {
             let entry = snapshot.entries.into_iter().find(|e| *e.key == *key);
             Ok(Done::Entry(entry))
         }
-        Call::Commit(txn) => store.commit(txn).await.map(Done::Committed),
+        Call::Commit(txn) | Call::Audited(txn, _) => store.commit(txn).await.map(Done::Committed),
         Call::Grant(lease, ttl) => store.grant(lease, ttl).await.map(|()| Done::Lease),
         Call::KeepAlive(lease) => store.keep_alive(lease).await.map(|()| Done::Lease),
         Call::Revoke(lease) => store.revoke(lease).await.map(|()| Done::Lease),

@@ -22,7 +22,10 @@ use super::{
 };
 use crate::{
     backoff::Backoff,
-    state::{CallId, Conn, Done, Granted, Input, Now, Refused, State, Ticket},
+    state::{
+        CallId, Changed, Conn, Done, Granted, Input, Now, Refused, RoomTrace, State, Ticket,
+        Unchanged,
+    },
     store::{Error, LeaseId, Revision, Watch},
 };
 
@@ -41,6 +44,8 @@ pub(super) struct Term<'a> {
     pub(super) sessions: HashMap<Conn, Session>,
     pub(super) next: u64,
     pub(super) claims: HashMap<Ticket, oneshot::Sender<Result<Granted, Refused>>>,
+    pub(super) changes: HashMap<Ticket, oneshot::Sender<Result<Changed, Unchanged>>>,
+    pub(super) traces: HashMap<Ticket, oneshot::Sender<Option<RoomTrace>>>,
     pub(super) calls: JoinSet<(CallId, Result<Done, Error>)>,
     pub(super) permits: Arc<Semaphore>,
     /// Raising the era, by what is wanted.
@@ -62,6 +67,8 @@ pub async fn lead(driver: &mut Driver, elected: Elected, shutdown: &Cancellation
         sessions: HashMap::new(),
         next: 0,
         claims: HashMap::new(),
+        changes: HashMap::new(),
+        traces: HashMap::new(),
         calls: JoinSet::new(),
         permits: Arc::new(Semaphore::new(CALLS)),
         eras: JoinSet::new(),
@@ -226,14 +233,7 @@ impl Term<'_> {
 
     fn message(&mut self, message: Message) {
         match message {
-            Message::Join {
-                node,
-                session,
-                highest,
-                table,
-                to,
-                reply,
-            } => {
+            Message::Join { join, to, reply } => {
                 let limit = self.driver.limits.sessions;
                 if self.sessions.len() >= limit {
                     let what = "sessions at one controller";
@@ -248,11 +248,8 @@ impl Term<'_> {
                 self.sessions.insert(conn, to);
                 self.input(Input::Joined {
                     conn,
-                    node,
-                    session,
                     fresh: election::fresh_lease(),
-                    highest,
-                    table,
+                    join,
                 });
             }
             Message::Left(conn) => {
@@ -279,6 +276,16 @@ impl Term<'_> {
                     generation,
                 });
                 let _ = reply.send(());
+            }
+            Message::Change(change, reply) => {
+                self.next += 1;
+                self.changes.insert(self.next, reply);
+                self.input(Input::Change(self.next, change));
+            }
+            Message::Trace(room, reply) => {
+                self.next += 1;
+                self.traces.insert(self.next, reply);
+                self.input(Input::Trace(self.next, room));
             }
             Message::Look(look) => look(&self.state),
         }

@@ -1,7 +1,7 @@
 //! What nodes reach: the service of `control.proto`.
 //!
-//! Only the leading controller serves. Another answers UNAVAILABLE and names the leader; nodes
-//! have the list of all controllers and go on to the next.
+//! Only the leading controller serves. Another answers UNAVAILABLE and names the leader, where nodes
+//! go at once; they have the list of all controllers besides.
 
 mod parse;
 mod serve;
@@ -13,9 +13,12 @@ use std::{
 };
 
 use futures_util::{FutureExt, Stream};
-use longspan_proto::control::{
-    ClaimReply, ClaimRequest, FromNode, ReleaseReply, ReleaseRequest, ToNode, from_node,
-    nodes_server::Nodes,
+use longspan_proto::{
+    LEADER_METADATA,
+    control::{
+        ClaimReply, ClaimRequest, FromNode, ReleaseReply, ReleaseRequest, ToNode, from_node,
+        nodes_server::Nodes,
+    },
 };
 use tokio::sync::{mpsc, oneshot};
 use tonic::{Request, Response, Status, Streaming};
@@ -45,10 +48,16 @@ impl Service {
     fn leads(&self) -> Result<(), Status> {
         match &*self.handle.standing.borrow() {
             Standing::Leads => Ok(()),
-            Standing::Follows(leader) => Err(Status::unavailable(format!(
-                "this controller does not lead; {} at {} does",
-                leader.id, leader.url
-            ))),
+            Standing::Follows(leader) => {
+                let mut status = Status::unavailable(format!(
+                    "this controller does not lead; {} at {} does",
+                    leader.id, leader.url
+                ));
+                if let Ok(url) = leader.url.parse() {
+                    status.metadata_mut().insert(LEADER_METADATA, url);
+                }
+                Err(status)
+            }
             Standing::Unknown(why) => Err(Status::unavailable(format!("nobody leads: {why}"))),
         }
     }
@@ -93,10 +102,7 @@ impl Nodes for Service {
         let to = Session { pushes, close };
         let conn = self
             .ask(|reply| Message::Join {
-                node: Box::new(joined.node),
-                session: joined.session,
-                highest: joined.highest,
-                table: joined.table,
+                join: Box::new(joined),
                 to,
                 reply,
             })

@@ -8,15 +8,15 @@ use longspan_proto::{
     wire::Role,
 };
 use longspan_topology::{
+    encoding::{self, Malformed},
     graph::{Link, Metrics},
-    routes::Version,
+    routes::{Routes, Version},
 };
 use tonic::Status;
 
 use crate::{
     routes::Report,
-    state::{Claim, Said, record},
-    store::LeaseId,
+    state::{Claim, HeldStream, Join, Said, Status as NodeStatus, TracedTrack, record},
 };
 
 /// The longest free text of a node (city, URL, version), in bytes.
@@ -27,22 +27,20 @@ const MAX_ADDRESSES: usize = 16;
 const MAX_ATTACHED: usize = 8;
 /// The longest publisher identity, in bytes (a token's subject).
 const MAX_IDENTITY: usize = 256;
+/// Streams one node may hold.
+const MAX_STREAMS: usize = 4_096;
+/// Tracks told of one room.
+const MAX_TRACED: usize = 4_096;
+/// Nodes one track crosses: two edges and the relays between them, with room for what grows.
+const MAX_CHAIN: usize = 16;
 /// What is kept of a refusal's reason, in bytes.
 const MAX_REASON: usize = 1_024;
 /// The longest delay that is believed, in µs: an hour. Clocks' offsets are larger and not bounded.
 const MAX_DELAY_US: u64 = 3_600_000_000;
 
-/// A [`control::Join`].
-pub struct Joined {
-    pub node: record::Node,
-    pub session: LeaseId,
-    pub highest: Generation,
-    pub table: Option<Version>,
-}
-
 type Parsed<T> = Result<T, String>;
 
-pub fn join(join: control::Join) -> Parsed<Joined> {
+pub fn join(join: control::Join) -> Parsed<Join> {
     let node = join.node.ok_or("join.node is missing")?;
     let role = match control::Role::try_from(node.role) {
         Ok(control::Role::Relay) => Role::Relay,
@@ -72,7 +70,20 @@ pub fn join(join: control::Join) -> Parsed<Joined> {
     if join.session < 0 {
         return Err(format!("join.session: {} is negative", join.session));
     }
-    Ok(Joined {
+    let held = join.held.map(|table| match table.base {
+        None => encoding::read(&table, &Routes::default()),
+        Some(base) => Err(Malformed::OtherBase {
+            base: encoding::read_version(base),
+            held: Version::default(),
+        }),
+    });
+    if join.streams.len() > MAX_STREAMS {
+        return Err(format!(
+            "join.streams: {} streams; the limit is {MAX_STREAMS}",
+            join.streams.len()
+        ));
+    }
+    Ok(Join {
         node: record::Node {
             id: name("join.node.id", &node.id)?,
             role,
@@ -90,6 +101,15 @@ pub fn join(join: control::Join) -> Parsed<Joined> {
             version: text("join.node.version", node.version)?,
             attached: attached("join.node.attached", &node.attached)?,
         },
+        held: held
+            .transpose()
+            .map_err(|why| format!("join.held: {why}"))?,
+        streams: join
+            .streams
+            .into_iter()
+            .map(held_stream)
+            .collect::<Parsed<_>>()?,
+        carries: join.carries,
         session: join.session,
         highest: Generation(join.highest_generation),
         table: join
@@ -115,7 +135,11 @@ pub fn said(message: FromNode, max_links: usize) -> Parsed<Said> {
         M::TableNack(mut nack) => {
             let end = nack.reason.floor_char_boundary(MAX_REASON);
             nack.reason.truncate(end);
-            Said::Nack(version("table_nack.version", nack.version)?, nack.reason)
+            Said::Nack {
+                version: version("table_nack.version", nack.version)?,
+                reason: nack.reason,
+                send_whole: nack.send_whole,
+            }
         }
         M::Attached(told) => Said::Attached(attached("attached.relays", &told.relays)?),
         M::WatchRoom(watch) => Said::Watch {
@@ -124,16 +148,64 @@ pub fn said(message: FromNode, max_links: usize) -> Parsed<Said> {
             members: watch.members,
         },
         M::UnwatchRoom(watch) => Said::Unwatch(room("unwatch_room", &watch.tenant, &watch.room)?),
+        M::Status(status) => Said::Status(NodeStatus {
+            subscriptions: status.subscriptions,
+            tracks: status.tracks,
+            relays: status.relays,
+            edges: status.edges,
+            logs: status.logs,
+        }),
+        M::Traced(traced) => {
+            let count = traced.tracks.len();
+            if count > MAX_TRACED {
+                return Err(format!("traced: {count} tracks; the limit is {MAX_TRACED}"));
+            }
+            let tracks = traced.tracks.into_iter().map(traced_track);
+            Said::Traced(traced.id, tracks.collect::<Parsed<_>>()?)
+        }
     })
 }
 
-pub fn claim(claim: control::ClaimRequest) -> Parsed<Claim> {
-    if claim.identity.len() > MAX_IDENTITY {
+fn held_stream(held: control::HeldStream) -> Parsed<HeldStream> {
+    identity(&held.identity)?;
+    Ok(HeldStream {
+        room: room("join.streams", &held.tenant, &held.room)?,
+        stream: name("join.streams.stream", &held.stream)?,
+        generation: Generation(held.generation),
+        hls_base: held.hls_base,
+        identity: held.identity,
+    })
+}
+
+fn traced_track(told: control::TracedTrack) -> Parsed<TracedTrack> {
+    if told.chain.len() > MAX_CHAIN {
+        let nodes = told.chain.len();
         return Err(format!(
-            "identity is {} bytes long; the limit is {MAX_IDENTITY}",
-            claim.identity.len()
+            "traced.chain: {nodes} nodes; the limit is {MAX_CHAIN}"
         ));
     }
+    let chain = told.chain.iter().map(|node| name("traced.chain", node));
+    Ok(TracedTrack {
+        stream: name("traced.stream", &told.stream)?,
+        track: name("traced.track", &told.track)?,
+        generation: Generation(told.generation),
+        chain: chain.collect::<Parsed<_>>()?,
+        receivers: told.receivers,
+    })
+}
+
+fn identity(identity: &str) -> Parsed<()> {
+    let len = identity.len();
+    match len <= MAX_IDENTITY {
+        true => Ok(()),
+        false => Err(format!(
+            "identity is {len} bytes long; the limit is {MAX_IDENTITY}"
+        )),
+    }
+}
+
+pub fn claim(claim: control::ClaimRequest) -> Parsed<Claim> {
+    identity(&claim.identity)?;
     Ok(Claim {
         session: claim.session,
         edge: name("edge", &claim.edge)?,
@@ -206,11 +278,7 @@ fn room(field: &str, tenant: &str, room: &str) -> Parsed<RoomName> {
 
 fn version(field: &str, version: Option<control::TableVersion>) -> Parsed<Version> {
     let version = version.ok_or_else(|| format!("{field} is missing"))?;
-    Ok(Version {
-        era: version.era,
-        election: version.election,
-        n: version.n,
-    })
+    Ok(encoding::read_version(version))
 }
 
 fn link(report: control::LinkReport) -> Parsed<Report> {

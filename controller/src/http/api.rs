@@ -11,11 +11,10 @@ use longspan_proto::ids::{NameError, NodeId, Region, Room, RoomName, Tenant};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{App, Failure};
+use super::{App, Failure, changes::failure};
 use crate::{
-    driver::audit_records,
-    routes::LinkView,
-    state::{NodeView, RoomView},
+    driver::{Message, audit_records},
+    state::{AskedLink, NodeView, RoomTrace, RoomView, Unchanged},
 };
 
 /// Audit records told at once unless asked otherwise, and at most.
@@ -26,12 +25,19 @@ type Params = Query<HashMap<String, String>>;
 type Answer<T> = Result<Json<T>, Failure>;
 
 impl App {
-    async fn look<T: Send + 'static>(
+    /// Looks at the state.
+    pub async fn look<T: Send + 'static>(
         &self,
         look: impl FnOnce(&crate::state::State) -> T + Send + 'static,
     ) -> Result<T, Failure> {
         let seen = self.handle.look(look).await;
         seen.ok_or_else(|| self.not_leading())
+    }
+
+    /// There is no such room, and the one that may have been meant.
+    async fn no_room(&self, name: RoomName) -> Failure {
+        let seen = self.look(move |state| failure(state.no_room(&name))).await;
+        seen.unwrap_or_else(|why| why)
     }
 }
 
@@ -39,8 +45,45 @@ pub async fn nodes(State(app): State<App>) -> Answer<Vec<NodeView>> {
     app.look(|state| state.view_nodes()).await.map(Json)
 }
 
-pub async fn links(State(app): State<App>) -> Answer<Vec<LinkView>> {
-    app.look(|state| state.router().links()).await.map(Json)
+pub async fn node(State(app): State<App>, Path(id): Path<String>) -> Answer<NodeView> {
+    let seen = app.look(move |state| {
+        let node = state
+            .view_nodes()
+            .into_iter()
+            .find(|node| *node.info.id == *id);
+        node.ok_or_else(|| state.no_node(&id))
+    });
+    seen.await?.map(Json).map_err(failure)
+}
+
+pub async fn links(State(app): State<App>) -> Answer<Vec<AskedLink>> {
+    app.look(|state| state.view_links()).await.map(Json)
+}
+
+pub async fn overrides(State(app): State<App>) -> Answer<Vec<Value>> {
+    let seen = app.look(|state| {
+        let wishes = state.wishes().map(|(target, asked)| {
+            let mut shown = json!(asked);
+            shown["target"] = target.to_string().into();
+            shown
+        });
+        wishes.collect()
+    });
+    seen.await.map(Json)
+}
+
+pub async fn trace(
+    State(app): State<App>,
+    Path(room): Path<String>,
+    params: Params,
+) -> Answer<RoomTrace> {
+    let name = room_name(&room, &params)?;
+    let asked = name.clone();
+    let traced = app.handle.ask(|reply| Message::Trace(asked, reply)).await;
+    match traced.ok_or_else(|| app.not_leading())? {
+        Some(trace) => Ok(Json(trace)),
+        None => Err(app.no_room(name).await),
+    }
 }
 
 pub async fn rooms(State(app): State<App>, params: Params) -> Answer<Vec<RoomView>> {
@@ -58,19 +101,25 @@ pub async fn room(
     let name = room_name(&room, &params)?;
     let asked = name.clone();
     let seen = app.look(move |state| state.view_room(&asked)).await?;
-    seen.map(Json).ok_or_else(|| no_room(&name))
+    match seen {
+        Some(seen) => Ok(Json(seen)),
+        None => Err(app.no_room(name).await),
+    }
 }
 
 pub async fn table(State(app): State<App>, params: Params) -> Answer<Value> {
     let node: NodeId = parsed(required(&params, "node")?)?;
     let asked = node.clone();
     let seen = app.look(move |state| {
-        let table = state.router().table(&asked)?;
-        Some((state.view_version(), routes(table)))
+        let Some(table) = state.router().table(&asked) else {
+            return Err(match state.knows(&asked) {
+                true => Failure::not_found(format!("there is no table of {asked} yet")),
+                false => failure(state.no_node(&asked)),
+            });
+        };
+        Ok((state.view_version(), routes(table)))
     });
-    let (version, routes) = seen
-        .await?
-        .ok_or_else(|| Failure::not_found(format!("there is no table of {node}")))?;
+    let (version, routes) = seen.await??;
     Ok(Json(
         json!({"node": node, "version": version, "routes": routes}),
     ))
@@ -113,12 +162,21 @@ pub async fn explain(State(app): State<App>, params: Params) -> Answer<Value> {
         Some(at.map(|at| (state.view_explained(&asked, &at), at)))
     });
     let seen = seen.await?.flatten();
-    let (explained, at) = seen.ok_or_else(|| {
-        Failure::not_found(format!(
-            "{from} is neither a node nor a region with an edge"
-        ))
-    })?;
-    let explained = explained.ok_or_else(|| no_room(&name))?;
+    let Some((explained, at)) = seen else {
+        let near = app.look({
+            let from = from.clone();
+            move |state| match state.no_node(&from) {
+                Unchanged::NotFound { near, .. } => near,
+                _ => None,
+            }
+        });
+        let what = format!("{from} is neither a node nor a region with an edge");
+        let near = near.await?;
+        return Err(failure(Unchanged::NotFound { what, near }));
+    };
+    let Some(explained) = explained else {
+        return Err(app.no_room(name).await);
+    };
     let streams: Vec<Value> = explained
         .into_iter()
         .map(|(stream, why)| json!({"stream": stream, "why": why}))
@@ -171,7 +229,7 @@ fn required<'a>(params: &'a Params, name: &str) -> Result<&'a str, Failure> {
     value.ok_or_else(|| Failure::bad(format!("the parameter {name} is missing")))
 }
 
-fn parsed<T: std::str::FromStr<Err = NameError>>(text: &str) -> Result<T, Failure> {
+pub fn parsed<T: std::str::FromStr<Err = NameError>>(text: &str) -> Result<T, Failure> {
     text.parse()
         .map_err(|e: NameError| Failure::bad(e.to_string()))
 }
@@ -183,8 +241,4 @@ fn room_name(room: &str, params: &Params) -> Result<RoomName, Failure> {
         None => Tenant::default_tenant(),
     };
     Ok(RoomName { tenant, room })
-}
-
-fn no_room(name: &RoomName) -> Failure {
-    Failure::not_found(format!("there is no room {name}"))
 }

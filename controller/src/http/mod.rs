@@ -1,10 +1,11 @@
 //! What operators reach: JSON under `/api/v1/`, and the dashboard at `/`.
 //!
 //! Everything under `/api/v1/` but its own description needs the admin token. Nothing changes over
-//! GET; what changes things is a later issue.
+//! GET.
 
 mod api;
 mod auth;
+mod changes;
 mod events;
 mod openapi;
 
@@ -12,11 +13,11 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{DefaultBodyLimit, State},
     http::{Method, StatusCode, Uri, header},
     middleware,
     response::{Html, IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -42,6 +43,9 @@ pub struct Failure {
     status: StatusCode,
     error: &'static str,
     message: String,
+    /// Whom to ask instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leader: Option<String>,
 }
 
 impl Failure {
@@ -50,6 +54,7 @@ impl Failure {
             status,
             error,
             message: message.into(),
+            leader: None,
         }
     }
 
@@ -91,9 +96,10 @@ impl App {
             |message| Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message);
         match &*self.handle.standing.borrow() {
             Standing::Leads => unavailable("this controller is stopping".to_owned()),
-            Standing::Follows(leader) => {
-                unavailable(format!("controller {} leads; ask it", leader.id))
-            }
+            Standing::Follows(leader) => Failure {
+                leader: leader.http.clone(),
+                ..unavailable(format!("controller {} leads; ask it", leader.id))
+            },
             Standing::Unknown(why) => unavailable(format!("nobody leads: {why}")),
         }
     }
@@ -103,14 +109,21 @@ impl App {
 pub fn router(app: App) -> Router {
     let guarded = Router::new()
         .route("/nodes", get(api::nodes))
+        .route("/nodes/{id}", get(api::node))
+        .route("/nodes/{id}/{verb}", post(changes::node))
         .route("/links", get(api::links))
+        .route("/links/{from}/{to}/{verb}", post(changes::link))
         .route("/rooms", get(api::rooms))
         .route("/rooms/{room}", get(api::room))
+        .route("/rooms/{room}/trace", get(api::trace))
         .route("/routes/table", get(api::table))
         .route("/routes/explain", get(api::explain))
+        .route("/routes/{verb}", post(changes::pin))
+        .route("/overrides", get(api::overrides))
         .route("/topology", get(api::topology))
         .route("/audit", get(api::audit))
         .route("/events", get(events::events))
+        .layer(DefaultBodyLimit::max(changes::MAX_BODY))
         .route_layer(middleware::from_fn_with_state(app.clone(), auth::guard));
     let api = Router::new()
         .route("/openapi.json", get(openapi::document))

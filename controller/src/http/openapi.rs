@@ -3,18 +3,112 @@
 use axum::Json;
 use serde_json::{Map, Value, json};
 
-/// Path, summary, and parameters: (name, where, required, what).
-type Verb = (
+/// (name, where, required, what).
+type Parameters = &'static [(&'static str, &'static str, bool, &'static str)];
+
+/// Path, summary, and parameters.
+type Verb = (&'static str, &'static str, Parameters);
+
+/// Path, summary, parameters of the path, and fields of the body: (name, type, what).
+type Change = (
     &'static str,
     &'static str,
-    &'static [(&'static str, &'static str, bool, &'static str)],
+    &'static [(&'static str, &'static str)],
+    &'static [(&'static str, &'static str, &'static str)],
 );
 
-/// All verbs under `/api/v1`.
+/// All changing verbs under `/api/v1`. Every body has `reason` (required), `owner` and, where
+/// something is asked for, `ttl_s`.
+pub const CHANGES: &[Change] = &[
+    (
+        "/nodes/{id}/cordon",
+        "No path crosses the relay any more.",
+        &[("id", "The relay.")],
+        &[],
+    ),
+    (
+        "/nodes/{id}/uncordon",
+        "Takes a cordon back.",
+        &[("id", "The relay.")],
+        &[],
+    ),
+    (
+        "/nodes/{id}/drain",
+        "Everything moves away from the relay; its `state` is `drained` when nothing is left.",
+        &[("id", "The relay.")],
+        &[
+            (
+                "deadline_s",
+                "number",
+                "When it should be empty; 600 if not given.",
+            ),
+            ("dry_run", "boolean", "Only tells what would move."),
+        ],
+    ),
+    (
+        "/nodes/{id}/undrain",
+        "Takes a drain back.",
+        &[("id", "The relay.")],
+        &[],
+    ),
+    (
+        "/links/{from}/{to}/cordon",
+        "No path takes the link in this direction any more.",
+        &[("from", "The sending end."), ("to", "The receiving end.")],
+        &[("net", "string", "Over which net; all if not given.")],
+    ),
+    (
+        "/links/{from}/{to}/uncordon",
+        "Takes a cordon back.",
+        &[("from", "The sending end."), ("to", "The receiving end.")],
+        &[("net", "string", "As it was cordoned.")],
+    ),
+    (
+        "/links/{from}/{to}/cost",
+        "Changes what the link costs beside what is measured; neither number: takes it back.",
+        &[("from", "The sending end."), ("to", "The receiving end.")],
+        &[
+            ("net", "string", "Over which net; all if not given."),
+            ("added_ms", "number", "Added to the cost, 0 … 10000 ms."),
+            ("factor", "number", "Multiplies the cost, 0.1 … 100."),
+        ],
+    ),
+    (
+        "/routes/pin",
+        "Pins the path from a node to a relay.",
+        &[],
+        &[
+            ("from", "string", "Where it begins."),
+            ("to", "string", "The relay it leads to."),
+            ("via", "array", "The relays between, in order."),
+        ],
+    ),
+    (
+        "/routes/unpin",
+        "Takes a pin back.",
+        &[],
+        &[
+            ("from", "string", "Where it begins."),
+            ("to", "string", "The relay it leads to."),
+        ],
+    ),
+];
+
+/// All reading verbs under `/api/v1`.
 pub const VERBS: &[Verb] = &[
     (
         "/nodes",
         "All nodes, with the tables they were pushed, took and refused.",
+        &[],
+    ),
+    (
+        "/nodes/{id}",
+        "One node.",
+        &[("id", "path", true, "The node.")],
+    ),
+    (
+        "/overrides",
+        "What operators ask for now: cordons, drains, costs, pins.",
         &[],
     ),
     (
@@ -30,6 +124,19 @@ pub const VERBS: &[Verb] = &[
     (
         "/rooms/{room}",
         "One room, with the way each stream takes to each edge.",
+        &[
+            ("room", "path", true, "The room."),
+            (
+                "tenant",
+                "query",
+                false,
+                "Whose room; `default` if not given.",
+            ),
+        ],
+    ),
+    (
+        "/rooms/{room}/trace",
+        "The ways of the room's tracks to its edges: by the tables, and as the nodes say.",
         &[
             ("room", "path", true, "The room."),
             (
@@ -92,28 +199,61 @@ pub async fn document() -> Json<Value> {
         "description": "An error: `error` is a slug, `message` says what and why.",
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Failure"}}},
     });
-    let paths: Map<String, Value> = VERBS
-        .iter()
-        .map(|(path, summary, parameters)| {
-            let content = match *path {
-                "/events" => "text/event-stream",
-                _ => "application/json",
-            };
-            let parameters: Vec<Value> = parameters
-                .iter()
-                .map(|(name, place, required, what)| {
-                    json!({"name": name, "in": place, "required": required, "description": what,
-                           "schema": {"type": "string"}})
-                })
-                .collect();
-            let verb = json!({"get": {
-                "summary": summary,
-                "parameters": parameters,
-                "responses": {"200": {"description": "OK", "content": {content: {}}}, "default": failure},
-            }});
-            (format!("/api/v1{path}"), verb)
-        })
-        .collect();
+    let reads = VERBS.iter().map(|(path, summary, parameters)| {
+        let content = match *path {
+            "/events" => "text/event-stream",
+            _ => "application/json",
+        };
+        let parameters: Vec<Value> = parameters
+            .iter()
+            .map(|(name, place, required, what)| parameter(name, place, *required, what))
+            .collect();
+        let verb = json!({"get": {
+            "summary": summary,
+            "parameters": parameters,
+            "responses": {"200": {"description": "OK", "content": {content: {}}}, "default": failure},
+        }});
+        (format!("/api/v1{path}"), verb)
+    });
+    let changes = CHANGES.iter().map(|(path, summary, parameters, fields)| {
+        let parameters: Vec<Value> = parameters
+            .iter()
+            .map(|(name, what)| parameter(name, "path", true, what))
+            .collect();
+        let ttl = (
+            "ttl_s",
+            "number",
+            "After this it counts no more; never if not given.",
+        );
+        let asks = !path.ends_with("/uncordon")
+            && !path.ends_with("/undrain")
+            && !path.ends_with("/unpin");
+        let common = [
+            ("reason", "string", "Why; stands in the audit."),
+            ("owner", "string", "Who asks; stands in the audit."),
+        ];
+        let fields = common.iter().chain(asks.then_some(&ttl)).chain(*fields);
+        let properties: Map<String, Value> = fields
+            .map(|(name, kind, what)| {
+                (
+                    (*name).to_owned(),
+                    json!({"type": kind, "description": what}),
+                )
+            })
+            .collect();
+        let schema = json!({"type": "object", "required": ["reason"], "properties": properties});
+        let verb = json!({"post": {
+            "summary": summary,
+            "parameters": parameters,
+            "requestBody": {"required": true, "content": {"application/json": {"schema": schema}}},
+            "responses": {
+                "200": {"description": "Done; `changed` is false if it was so already."},
+                "404": failure, "409": failure, "default": failure,
+            },
+        }});
+        (format!("/api/v1{path}"), verb)
+    });
+    let paths: Map<String, Value> = reads.chain(changes).collect();
     Json(json!({
         "openapi": "3.1.0",
         "info": {"title": "Longspan controller", "version": env!("CARGO_PKG_VERSION")},
@@ -128,4 +268,9 @@ pub async fn document() -> Json<Value> {
             }},
         },
     }))
+}
+
+fn parameter(name: &str, place: &str, required: bool, what: &str) -> Value {
+    json!({"name": name, "in": place, "required": required, "description": what,
+           "schema": {"type": "string"}})
 }

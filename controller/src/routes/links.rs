@@ -62,7 +62,7 @@ struct Entry {
     computed: Option<(bool, i64)>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Links {
     entries: BTreeMap<Name, Entry>,
     /// Usable links at the last computation.

@@ -25,7 +25,7 @@ use serde::Serialize;
 
 pub use explain::Explained;
 pub use links::{LinkView, Report};
-pub use overrides::{CostOverride, LinkOverride, NodeOverride, Overrides};
+pub use overrides::{CostOverride, NodeOverride, Overrides};
 pub use pins::PinRefused;
 pub use table::Table;
 
@@ -63,6 +63,7 @@ pub struct Routed {
 }
 
 /// Links, and the tables they give.
+#[derive(Clone)]
 pub struct Router {
     links: Links,
     tables: BTreeMap<NodeId, Table>,
@@ -127,8 +128,20 @@ impl Router {
 
     /// Every table is pushed at the next computation.
     pub fn push_all(&mut self, now: Time) {
-        self.tables.clear();
+        self.unsent.extend(self.tables.keys().cloned());
         self.changed(now);
+    }
+
+    /// The table a node routes by, where none is known here: another controller computed it. Its
+    /// paths are left as one's own would be, and not within the hold time.
+    pub fn adopt(&mut self, now: Time, node: &NodeId, table: Table) {
+        if self.tables.contains_key(node) {
+            return;
+        }
+        for to in table.paths.keys() {
+            self.moved.insert((node.clone(), to.clone()), now);
+        }
+        self.tables.insert(node.clone(), table);
     }
 
     /// This node's table is pushed at the next computation.
@@ -225,7 +238,10 @@ impl Router {
                     routed.switches.push(gone);
                 }
             }
-            let differs = known.is_none_or(|known| known.differs(&table));
+            if let Some(known) = known {
+                table.keep_told(known);
+            }
+            let differs = known != Some(&table);
             let unsent = self.unsent.remove(id);
             if differs {
                 self.tables.insert(id.clone(), table);

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use longspan_proto::{control, ids::NodeId};
-use longspan_topology::routes::{Path, Version};
+use longspan_proto::ids::NodeId;
+use longspan_topology::routes::{Path, Routes, Version};
 
 /// A told cost is told anew when it moved by this share …
 const COST_SHARE: f64 = 0.03;
@@ -20,50 +20,45 @@ pub struct Table {
 }
 
 impl Table {
-    /// Whether a node that has this one needs `other`: other ways, or costs that are clearly
-    /// others.
-    pub fn differs(&self, other: &Table) -> bool {
+    /// Keeps what a node was told before wherever the ways are the same and no cost is clearly
+    /// another: so what is here is what the node has, and little of it changes.
+    pub fn keep_told(&mut self, before: &Table) {
         let same_path = |a: &Path, b: &Path| {
             let moved = a.cost_us.abs_diff(b.cost_us);
             let large = ((a.cost_us as f64 * COST_SHARE) as u64).max(COST_US);
             a.hops == b.hops && moved < large
         };
-        let same_paths = |a: &Vec<Path>, b: &Vec<Path>| {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_path(a, b))
-        };
-        self.neighbours != other.neighbours
-            || self.paths.len() != other.paths.len()
-            || self.paths.iter().any(|(to, paths)| {
-                let theirs = other.paths.get(to);
-                !theirs.is_some_and(|theirs| same_paths(paths, theirs))
-            })
+        for (to, paths) in &mut self.paths {
+            let Some(told) = before.paths.get(to) else {
+                continue;
+            };
+            let is_same = told.len() == paths.len()
+                && told
+                    .iter()
+                    .zip(&*paths)
+                    .all(|(told, path)| same_path(told, path));
+            if is_same {
+                paths.clone_from(told);
+            }
+        }
     }
 
     /// As it is pushed.
-    pub fn message(&self, version: Version) -> control::Table {
-        let route = |(to, paths): (&NodeId, &Vec<Path>)| control::Route {
-            destination: to.to_string(),
-            paths: paths.iter().map(path).collect(),
-        };
-        control::Table {
-            version: Some(control::TableVersion {
-                era: version.era,
-                election: version.election,
-                n: version.n,
-            }),
-            neighbours: self.neighbours.iter().map(ToString::to_string).collect(),
-            routes: self.paths.iter().map(route).collect(),
+    pub fn routes(&self, version: Version) -> Routes {
+        Routes {
+            version,
+            neighbours: self.neighbours.clone(),
+            paths: self.paths.clone(),
+            ..Routes::default()
         }
     }
 }
 
-fn path(path: &Path) -> control::Path {
-    let hops = path.hops.iter().map(|hop| control::Hop {
-        node: hop.node.to_string(),
-        net: hop.net.to_string(),
-    });
-    control::Path {
-        hops: hops.collect(),
-        cost_us: path.cost_us,
+impl From<Routes> for Table {
+    fn from(routes: Routes) -> Table {
+        Table {
+            neighbours: routes.neighbours,
+            paths: routes.paths,
+        }
     }
 }

@@ -29,14 +29,20 @@ impl State {
     }
 
     fn place(&mut self, now: Now, name: &RoomName, attempt: u32) {
-        if !self.store_up {
+        if !self.store_up || self.settling.until().is_some() {
             return;
         }
         let Some(room) = self.rooms.get(name) else {
             return;
         };
         let homeless = match &room.home {
-            Some(home) => self.is_gone(&home.relay, home.boot),
+            Some(home) => {
+                let since = room
+                    .leaves_home
+                    .map(|since| now.time.saturating_since(since));
+                let left = since.is_some_and(|since| since >= super::VACANT);
+                left || self.is_gone(&home.relay, home.boot)
+            }
             None => true,
         };
         if !homeless || room.placing || !room.is_used() {
@@ -80,10 +86,15 @@ impl State {
         let first = first.map(|(edge, _)| edge);
         let origin = room.streams.values().next().map(|h| &h.record.origin);
         let at = &self.nodes.get(first.or(origin)?)?.info;
-        let connected = self
-            .nodes
-            .values()
-            .filter(|n| n.is_relay() && n.conn.is_some());
+        // One that is cordoned or drains gets no more, if there is another.
+        let free = |n: &&super::Node| self.overrides.node(&n.info.id).is_none();
+        let relays = || {
+            self.nodes
+                .values()
+                .filter(|n| n.is_relay() && n.conn.is_some())
+        };
+        let all_asked = !relays().any(|n| free(&n));
+        let connected = relays().filter(|n| all_asked || free(n));
         let region: Region = connected
             .map(|n| &n.info)
             .min_by(|a, b| {
@@ -97,11 +108,12 @@ impl State {
             })?
             .region
             .clone();
-        let nodes = &self.nodes;
+        let (nodes, overrides) = (&self.nodes, &self.overrides);
         let ring = self.rings.entry(region.clone()).or_insert_with(|| {
             let relays = nodes
                 .values()
-                .filter(|n| n.info.role == Role::Relay && n.conn.is_some());
+                .filter(|n| n.info.role == Role::Relay && n.conn.is_some())
+                .filter(|n| all_asked || overrides.node(&n.info.id).is_none());
             let in_region = relays.filter(|n| n.info.region == region);
             Ring::new(in_region.map(|n| (n.info.id.clone(), Zone::clone(&n.info.zone))))
         });
@@ -196,8 +208,49 @@ impl State {
             before: room.home.as_ref().map(|h| h.relay.clone()),
         };
         room.home = Some(home);
+        room.leaves_home = None;
         self.event(event);
         self.tell_room(name);
+    }
+
+    /// Homes on draining relays that hold no messages at all move: first nobody is told of them any
+    /// more, and if the relay holds none still after [`VACANT`](super::VACANT), they get another.
+    /// A relay that holds any keeps all its homes: what is in a log would be lost with it.
+    pub(super) fn move_empty_homes(&mut self, now: Now) {
+        if self.homes_due.is_none_or(|due| due > now.time) || self.settling.until().is_some() {
+            return;
+        }
+        let drains = self.overrides.has_drains();
+        self.homes_due = drains.then(|| now.time + super::LOOK_AT_HOMES);
+        let (mut tell, mut place) = (Vec::new(), Vec::new());
+        for (name, room) in &self.rooms {
+            let Some(home) = &room.home else { continue };
+            let node = self.nodes.get(&home.relay);
+            let held = node.filter(|node| node.conn.is_some());
+            let held = held.and_then(|node| node.status).map(|status| status.logs);
+            let is_empty = held == Some(0) && self.overrides.is_draining(&home.relay);
+            let is_known = |edge: &NodeId| self.nodes.get(edge).is_some_and(|n| n.conn.is_some());
+            let mut edges = room.edges.iter();
+            let is_quiet = edges.all(|(edge, serving)| serving.members == 0 && is_known(edge));
+            match room.leaves_home {
+                None if is_empty && is_quiet => tell.push((name.clone(), Some(now.time))),
+                None => {}
+                Some(_) if !is_empty => tell.push((name.clone(), None)),
+                Some(since) if now.time.saturating_since(since) >= super::VACANT => {
+                    place.push(name.clone());
+                }
+                Some(_) => {}
+            }
+        }
+        for (name, leaves) in tell {
+            if let Some(room) = self.rooms.get_mut(&name) {
+                room.leaves_home = leaves;
+            }
+            self.tell_room(&name);
+        }
+        for name in place {
+            self.place_home(now, &name);
+        }
     }
 
     /// Homes that a node was, or may now be.

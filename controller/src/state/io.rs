@@ -4,12 +4,18 @@ use std::time::Duration;
 
 use longspan_proto::{
     control::ToNode,
-    ids::{Generation, NodeId, RoomName, Stream},
+    ids::{Generation, NodeId, RoomName, Stream, Track},
     time::Time,
 };
-use longspan_topology::routes::Version;
+use longspan_topology::routes::{Routes, Version};
+use serde::Serialize;
 
-use super::{record, view::Event};
+use super::{
+    key::Target,
+    record::{self, Wish},
+    traces::RoomTrace,
+    view::Event,
+};
 use crate::store::{self, Batch, Entry, LeaseId, Revision, Snapshot, Txn};
 
 /// What the clocks say.
@@ -70,16 +76,10 @@ pub enum Input {
     Joined {
         /// On this connection.
         conn: Conn,
-        /// What it says of itself.
-        node: Box<record::Node>,
-        /// The session it had, or 0.
-        session: LeaseId,
         /// A random id above 0, used if it gets a new session.
         fresh: LeaseId,
-        /// The highest generation it has seen.
-        highest: Generation,
-        /// The newest table it took.
-        table: Option<Version>,
+        /// What it says.
+        join: Box<Join>,
     },
     /// A session's connection ended.
     Left(Conn),
@@ -87,6 +87,10 @@ pub enum Input {
     Said(Conn, Said),
     /// A publisher asks for a stream.
     Claim(Ticket, Claim),
+    /// An operator asks for something.
+    Change(Ticket, Change),
+    /// An operator asks for the ways of a room's tracks.
+    Trace(Ticket, RoomName),
     /// A publisher gives a stream back.
     Release {
         /// The session of its edge.
@@ -100,6 +104,70 @@ pub enum Input {
     },
 }
 
+/// What a node says first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Join {
+    /// What it says of itself.
+    pub node: record::Node,
+    /// The session it had, or 0.
+    pub session: LeaseId,
+    /// The highest generation it has seen.
+    pub highest: Generation,
+    /// The newest table it took.
+    pub table: Option<Version>,
+    /// The table it routes by.
+    pub held: Option<Routes>,
+    /// The streams it was given and has not given back.
+    pub streams: Vec<HeldStream>,
+    /// It carries tracks now.
+    pub carries: bool,
+}
+
+/// A stream that a node was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldStream {
+    /// The room.
+    pub room: RoomName,
+    /// The stream.
+    pub stream: Stream,
+    /// The fencing number.
+    pub generation: Generation,
+    /// The HLS media sequence number of group 0.
+    pub hls_base: u64,
+    /// Who publishes.
+    pub identity: String,
+}
+
+/// What a node has to do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// Subscriptions it serves.
+    pub subscriptions: u32,
+    /// Tracks it holds.
+    pub tracks: u32,
+    /// Relays connected to it.
+    pub relays: u32,
+    /// Edges connected to it.
+    pub edges: u32,
+    /// Rooms whose messages it orders and holds.
+    pub logs: u32,
+}
+
+/// A track's way to the node that tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TracedTrack {
+    /// The stream.
+    pub stream: Stream,
+    /// The track.
+    pub track: Track,
+    /// The generation.
+    pub generation: Generation,
+    /// The nodes it crosses, the origin first; empty while none is confirmed.
+    pub chain: Vec<NodeId>,
+    /// Receivers there.
+    pub receivers: u32,
+}
+
 /// What a node says after joining.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Said {
@@ -110,7 +178,14 @@ pub enum Said {
     /// It took a table.
     Ack(Version),
     /// It refused one.
-    Nack(Version, String),
+    Nack {
+        /// Which.
+        version: Version,
+        /// Why.
+        reason: String,
+        /// It does not hold the one that it changes.
+        send_whole: bool,
+    },
     /// The relays it is attached to, best first.
     Attached(Vec<NodeId>),
     /// It serves a room.
@@ -124,6 +199,61 @@ pub enum Said {
     },
     /// It serves it no longer.
     Unwatch(RoomName),
+    /// What it has to do.
+    Status(Status),
+    /// The answer to a [`Trace`](longspan_proto::control::Trace).
+    Traced(u64, Vec<TracedTrack>),
+}
+
+/// What an operator asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// About what.
+    pub target: Target,
+    /// What.
+    pub ask: Ask,
+    /// Why, in the operator's words.
+    pub reason: String,
+    /// Who asks.
+    pub owner: String,
+    /// For how long; none: until it is taken back.
+    pub ttl: Option<Duration>,
+}
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ask {
+    /// This, in place of what was asked before.
+    Set(Wish),
+    /// The node or link is cordoned no more.
+    Uncordon,
+    /// The node is drained no more.
+    Undrain,
+    /// Whatever was asked counts no more.
+    Clear,
+}
+
+/// A wish was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Changed {
+    /// It was not so before.
+    pub changed: bool,
+}
+
+/// Why a wish was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unchanged {
+    /// What it names is not there.
+    NotFound {
+        /// What is not there.
+        what: String,
+        /// The name that may have been meant.
+        near: Option<String>,
+    },
+    /// It cannot be had.
+    Refused(String),
+    /// The store decides, and cannot be reached or did not answer.
+    Unavailable(String),
 }
 
 /// A call on the store.
@@ -133,6 +263,8 @@ pub enum Call {
     Read(String),
     /// See [`store::Store::commit`].
     Commit(Txn),
+    /// The same with a record of the audit, written together.
+    Audited(Txn, serde_json::Value),
     /// See [`store::Store::grant`].
     Grant(LeaseId, Duration),
     /// See [`store::Store::keep_alive`].
@@ -227,6 +359,10 @@ pub enum Output {
     Close(Conn, Close),
     /// Answer a claim.
     Claimed(Ticket, Result<Granted, Refused>),
+    /// Answer a change.
+    Changed(Ticket, Result<Changed, Unchanged>),
+    /// Answer a trace; none: there is no such room.
+    Traced(Ticket, Option<Box<RoomTrace>>),
     /// Something that operators may want to know.
     Event(Event),
 }

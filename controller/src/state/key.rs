@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use longspan_proto::ids::{NodeId, Room, RoomName, Stream, Tenant};
+use longspan_proto::ids::{Net, NodeId, Room, RoomName, Stream, Tenant};
 
 /// Everything of ours stands below it.
 pub const ROOT: &str = "/longspan/v1/";
@@ -21,12 +21,63 @@ pub enum Key {
     /// `generations/{tenant}/{room}/{stream}`; never leased, never deleted. The room's home has
     /// the stream `@room`.
     Generation(RoomName, Stream),
+    /// `overrides/…`; never leased.
+    Override(Target),
     /// `election`; leased by the leading controller.
     Election,
 }
 
+/// What an operator's wish is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Target {
+    /// `nodes/{id}`: cordoned, or drained.
+    Node(NodeId),
+    /// `links/{from}/{to}/{net}/cordon`; the net `*` stands for all.
+    Cordon(Link),
+    /// `links/{from}/{to}/{net}/cost`.
+    Cost(Link),
+    /// `pins/{from}/{to}`: the path to take.
+    Pin(NodeId, NodeId),
+}
+
+/// One direction between two nodes, over one net or over all.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Link {
+    /// The sending end.
+    pub from: NodeId,
+    /// The receiving end.
+    pub to: NodeId,
+    /// None: every net.
+    pub net: Option<Net>,
+}
+
+/// As people read it.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Node(id) => write!(f, "node {id}"),
+            Target::Cordon(link) => write!(f, "link {link}"),
+            Target::Cost(link) => write!(f, "cost of link {link}"),
+            Target::Pin(from, to) => write!(f, "path from {from} to {to}"),
+        }
+    }
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "from {} to {}", self.from, self.to)?;
+        match &self.net {
+            Some(net) => write!(f, " over {net}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Stands for all nets in a key; no net has that name.
+const ALL_NETS: &str = "*";
+
 impl Key {
-    /// Reads a key. `None`: not one of these (`era`, `audit/…`, `overrides/…`, another's).
+    /// Reads a key. `None`: not one of these (`era`, `audit/…`, another's).
     pub fn parse(key: &str) -> Option<Key> {
         let parts: Vec<&str> = key.strip_prefix(ROOT)?.split('/').collect();
         let room = |tenant: &str, room: &str| {
@@ -44,6 +95,26 @@ impl Key {
             }
             ["tenants", t, "rooms", r, "edges", id] => {
                 Key::Edge(room(t, r)?, NodeId::new(id).ok()?)
+            }
+            ["overrides", "nodes", id] => Key::Override(Target::Node(NodeId::new(id).ok()?)),
+            ["overrides", "pins", from, to] => {
+                let (from, to) = (NodeId::new(from).ok()?, NodeId::new(to).ok()?);
+                Key::Override(Target::Pin(from, to))
+            }
+            ["overrides", "links", from, to, net, kind] => {
+                let link = Link {
+                    from: NodeId::new(from).ok()?,
+                    to: NodeId::new(to).ok()?,
+                    net: match net {
+                        ALL_NETS => None,
+                        net => Some(Net::new(net).ok()?),
+                    },
+                };
+                Key::Override(match kind {
+                    "cordon" => Target::Cordon(link),
+                    "cost" => Target::Cost(link),
+                    _ => return None,
+                })
             }
             ["generations", t, r, s] => Key::Generation(room(t, r)?, Stream::new(s).ok()?),
             _ => return None,
@@ -75,6 +146,17 @@ impl fmt::Display for Key {
                     name.tenant, name.room
                 )
             }
+            Key::Override(Target::Node(id)) => write!(f, "{ROOT}overrides/nodes/{id}"),
+            Key::Override(Target::Pin(from, to)) => write!(f, "{ROOT}overrides/pins/{from}/{to}"),
+            Key::Override(target @ (Target::Cordon(link) | Target::Cost(link))) => {
+                let net = link.net.as_ref().map_or(ALL_NETS, Net::as_str);
+                let kind = match target {
+                    Target::Cordon(_) => "cordon",
+                    _ => "cost",
+                };
+                let Link { from, to, .. } = link;
+                write!(f, "{ROOT}overrides/links/{from}/{to}/{net}/{kind}")
+            }
             Key::Election => write!(f, "{ROOT}election"),
         }
     }
@@ -93,6 +175,10 @@ mod tests {
             "/longspan/v1/tenants/default/rooms/math.7/edges/hk-edge-1",
             "/longspan/v1/generations/default/math.7/teacher",
             "/longspan/v1/generations/default/math.7/@room",
+            "/longspan/v1/overrides/nodes/hk-relay-1",
+            "/longspan/v1/overrides/links/hk-relay-1/sg-relay-1/*/cordon",
+            "/longspan/v1/overrides/links/hk-relay-1/sg-relay-1/leased-7/cost",
+            "/longspan/v1/overrides/pins/hk-relay-1/sg-relay-1",
             "/longspan/v1/election",
         ] {
             let key = Key::parse(text).unwrap_or_else(|| panic!("{text} is a key"));
@@ -105,6 +191,7 @@ mod tests {
             "/longspan/v2/nodes/a",
             "/longspan/v1/tenants/t/rooms/r/streams",
             "/longspan/v1/audit/1",
+            "/longspan/v1/overrides/links/a/b/*/price",
         ] {
             assert_eq!(Key::parse(text), None, "{text}");
         }

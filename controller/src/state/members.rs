@@ -1,17 +1,20 @@
 //! Who is there: joining, leaving, the directory, and each node's table.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use longspan_proto::{
     control::{self, ToNode, to_node},
     ids::{Generation, NodeId, RoomName},
     wire::Role,
 };
-use longspan_topology::routes::Version;
+use longspan_topology::{
+    encoding,
+    routes::{Routes, Version},
+};
 
 use super::{
-    Call, Close, Conn, DIRECTORY_EVERY, Event, Node, Now, Output, Said, State, key::Key, record,
-    sync::Purpose,
+    Call, Close, Conn, DIRECTORY_EVERY, Event, Join, Node, Now, Output, Said, State, key::Key,
+    record, sync::Purpose,
 };
 use crate::store::LeaseId;
 
@@ -22,6 +25,8 @@ const REFUSED_RETRY: Duration = Duration::from_secs(1);
 /// Which table a node has.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TableState {
+    /// What it holds if it took all it was told: a push is what changed since.
+    pub told: Option<Arc<Routes>>,
     /// Pushed last.
     pub sent: Option<Version>,
     /// Taken last.
@@ -37,14 +42,8 @@ impl Node {
 }
 
 impl State {
-    pub(super) fn joined(
-        &mut self,
-        now: Now,
-        conn: Conn,
-        info: record::Node,
-        mut session: LeaseId,
-        fresh: LeaseId,
-    ) {
+    pub(super) fn joined(&mut self, now: Now, conn: Conn, join: Join, fresh: LeaseId) {
+        let (info, mut session) = (join.node.clone(), join.session);
         let id = info.id.clone();
         if let Some(known) = self.nodes.get(&id) {
             if let Some(old) = known.conn {
@@ -81,20 +80,25 @@ impl State {
         node.keep = true;
         node.dirty = node.all_keys();
         node.table = TableState::default();
+        node.status = None;
+        let (lease, holds_table) = (node.lease, join.held.is_some());
         self.conns.insert(conn, id.clone());
         let welcome = control::Welcome {
-            session: node.lease,
+            session: lease,
             ttl_ms: self.limits.lease_ttl.as_millis() as u32,
             ticket_key: Default::default(),
         };
         self.event(Event::NodeJoined { node: id.clone() });
         self.say(conn, to_node::Message::Welcome(welcome));
+        self.adopt_joined(now, join, lease);
         self.sync(&id);
         self.membership_changed(now);
-        let known = control::Directory {
-            nodes: self.directory().to_vec(),
-        };
-        self.say(conn, to_node::Message::Directory(known));
+        if !holds_table || self.settling.until().is_none() {
+            let known = control::Directory {
+                nodes: self.directory().to_vec(),
+            };
+            self.say(conn, to_node::Message::Directory(known));
+        }
         self.router.push_to(now.time, &id);
         self.place_homes(now);
     }
@@ -145,7 +149,7 @@ impl State {
         for room in rooms {
             self.edge_gone(now, &room, id);
         }
-        self.settling.remove(id);
+        self.settle_without(now, id);
         self.router.forget(id);
         self.membership_changed(now);
     }
@@ -165,14 +169,21 @@ impl State {
             }
             Said::Links(links) => {
                 self.router.report(now.time, &id, &links);
-                if self.settling.remove(&id) && self.settling.is_empty() {
-                    self.settle_until = None;
-                }
+                self.settle_without(now, &id);
             }
             Said::Ack(version) => node.table.acked = Some(version),
-            Said::Nack(version, reason) => {
+            Said::Nack {
+                version,
+                reason,
+                send_whole,
+            } => {
                 node.table.nacked = Some((version, reason.clone()));
-                self.router.push_to(now.time + REFUSED_RETRY, &id);
+                node.table.told = None;
+                let pause = match send_whole {
+                    true => Duration::ZERO,
+                    false => REFUSED_RETRY,
+                };
+                self.router.push_to(now.time + pause, &id);
                 self.event(Event::TableRefused {
                     node: id,
                     version: shown(version),
@@ -193,6 +204,8 @@ impl State {
                 members,
             } => self.watch(now, &id, room, viewers, members),
             Said::Unwatch(room) => self.unwatch(now, &id, &room),
+            Said::Status(status) => node.status = Some(status),
+            Said::Traced(ticket, tracks) => self.traced(&id, ticket, tracks),
         }
     }
 
@@ -218,8 +231,12 @@ impl State {
     /// All nodes, as they are told of each other.
     pub(super) fn directory(&mut self) -> &[control::Node] {
         if self.directory.is_empty() {
-            self.directory =
-                std::sync::Arc::new(self.nodes.values().map(|n| told(&n.info)).collect());
+            self.directory = Arc::new(
+                self.nodes
+                    .values()
+                    .map(|n| told(&n.info, self.overrides.is_draining(&n.info.id)))
+                    .collect(),
+            );
         }
         &self.directory
     }
@@ -240,22 +257,22 @@ impl State {
             .push_back(Output::Push(conn, ToNode { message }));
     }
 
+    /// Who is there, what it is, and whether it reports.
+    pub(super) fn routing_nodes(&self) -> Vec<(NodeId, Role, bool)> {
+        let nodes = self.nodes.values();
+        nodes
+            .map(|n| (n.info.id.clone(), n.info.role, n.conn.is_some()))
+            .collect()
+    }
+
     /// Computes tables if something changed, and pushes those that differ.
     pub(super) fn route(&mut self, now: Now) {
         self.routing_paused |= now.time >= self.lead_until;
-        if self.settle_until.is_some_and(|at| at <= now.time) {
-            self.settle_until = None;
-        }
         let due = self.router.due().is_some_and(|due| due <= now.time);
-        if self.routing_paused || !due || self.settle_until.is_some() {
+        if self.routing_paused || !due || self.settling.until().is_some() {
             return;
         }
-        let nodes: Vec<_> = self
-            .nodes
-            .values()
-            .map(|n| (n.info.id.clone(), n.info.role, n.conn.is_some()))
-            .collect();
-        let routed = self.router.recompute(now, &nodes);
+        let routed = self.router.recompute(now, &self.routing_nodes());
         for switch in routed.switches {
             self.event(Event::RouteSwitched(switch));
         }
@@ -276,11 +293,16 @@ impl State {
             let Some(table) = self.router.table(&id) else {
                 continue;
             };
-            let message = table.message(version);
             if let Some(node) = self.nodes.get_mut(&id)
                 && let Some(conn) = node.conn
             {
+                let routes = Arc::new(table.routes(version));
+                let message = match &node.table.told {
+                    Some(told) => encoding::change(told, &routes),
+                    None => encoding::whole(&routes),
+                };
                 node.table.sent = Some(version);
+                node.table.told = Some(routes);
                 self.say(conn, to_node::Message::Table(message));
             }
         }
@@ -288,7 +310,7 @@ impl State {
 }
 
 /// A node as other nodes are told of it.
-fn told(info: &record::Node) -> control::Node {
+fn told(info: &record::Node, draining: bool) -> control::Node {
     let role = match info.role {
         Role::Relay => control::Role::Relay,
         Role::Edge => control::Role::Edge,
@@ -309,6 +331,7 @@ fn told(info: &record::Node) -> control::Node {
         admin_url: info.admin.clone(),
         version: info.version.clone(),
         attached: info.attached.iter().map(ToString::to_string).collect(),
+        draining,
     }
 }
 

@@ -35,8 +35,12 @@ impl State {
             election,
             era: self.era,
         });
+        self.read_overrides(now);
         self.revoke_stale_runs();
         self.adopt(now);
+        if first {
+            self.settle(now);
+        }
         self.end_the_unheard(now);
         self.rejoin_all(now);
         self.resume_claims(now);
@@ -45,12 +49,6 @@ impl State {
             self.place_home(now, &room);
         }
         self.membership_changed(now);
-        if first {
-            let relays = self.nodes.values().filter(|n| n.is_relay());
-            self.settling = relays.map(|n| n.info.id.clone()).collect();
-            let settle = !self.settling.is_empty();
-            self.settle_until = settle.then(|| now.time + super::SETTLE);
-        }
         // The version moves on also where no path changed: nodes see that somebody leads.
         self.router.push_all(now.time);
     }
@@ -91,6 +89,11 @@ impl State {
                     node.granted = true;
                     self.nodes.insert(id, node);
                     self.membership_changed(now);
+                }
+            }
+            (Key::Override(target), _) => {
+                if let Some(asked) = record::read::<record::Override>(&stored.value) {
+                    self.override_stored(now, target, Some(asked));
                 }
             }
             (Key::Room(name), _) => {
@@ -210,6 +213,7 @@ impl State {
                     self.stream_gone(now, &name, &stream);
                 }
             }
+            Key::Override(target) => self.override_stored(now, target, None),
             Key::Room(_) | Key::Generation(..) | Key::Election => {}
         }
     }

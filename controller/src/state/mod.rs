@@ -23,11 +23,14 @@ mod io;
 pub mod key;
 mod members;
 mod mirror;
+mod overrides;
 pub mod record;
 mod rooms;
+mod settle;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod traces;
 mod view;
 
 use std::{
@@ -49,18 +52,21 @@ use crate::{
     store::{LeaseId, Revision},
 };
 pub use io::{
-    Call, CallId, Claim, Close, Conn, Done, Granted, Input, Now, Output, Refused, Said, Ticket,
+    Ask, Call, CallId, Change, Changed, Claim, Close, Conn, Done, Granted, HeldStream, Input, Join,
+    Now, Output, Refused, Said, Status, Ticket, TracedTrack, Unchanged,
 };
-pub use view::{Event, NodeView, RoomView};
+pub use traces::RoomTrace;
+pub use view::{AskedLink, Event, NodeView, RoomView};
 
 /// How long changes of the directory are gathered before all nodes are told.
 const DIRECTORY_EVERY: Duration = Duration::from_millis(100);
-/// After a controller begins to lead it knows no link. It pushes no table until every relay of
-/// before has come back and reported, or this has passed: a table out of half the links would
-/// tear down what runs.
-const SETTLE: Duration = Duration::from_secs(5);
 /// A room that nobody serves or publishes in loses its record after this.
 const ROOM_IDLE: Duration = Duration::from_secs(3_600);
+/// How long nobody is told of a home before it moves. Whoever still knew it has published by then, and
+/// the home, which tells once a second how many logs it holds, has told of it.
+const VACANT: Duration = Duration::from_secs(3);
+/// How often homes on draining relays are looked at.
+const LOOK_AT_HOMES: Duration = Duration::from_secs(1);
 /// How often idle rooms are looked for.
 const ROOM_SWEEP: Duration = Duration::from_secs(60);
 
@@ -89,6 +95,8 @@ struct Node {
     /// Records that may differ from the store's.
     dirty: BTreeSet<key::Key>,
     table: members::TableState,
+    /// What it has to do, as it said last.
+    status: Option<Status>,
 }
 
 #[derive(Debug, Default)]
@@ -97,6 +105,8 @@ struct Room {
     home: Option<record::Home>,
     /// A home is being placed.
     placing: bool,
+    /// Since when nobody is told of its home any more, which drains and holds no messages.
+    leaves_home: Option<Time>,
     /// The room's record is being deleted.
     forgetting: bool,
     streams: BTreeMap<Stream, Held>,
@@ -151,10 +161,13 @@ pub struct State {
     router: Router,
     /// Counts the tables of one election.
     table_n: u64,
-    /// No table is pushed before.
-    settle_until: Option<Time>,
-    /// Relays to be heard of before the end of settling.
-    settling: BTreeSet<NodeId>,
+    settling: settle::Settling,
+    overrides: overrides::Overrides,
+    traces: traces::Traces,
+    /// When homes on draining relays are looked at next.
+    homes_due: Option<Time>,
+    /// When something was last told.
+    now: Now,
 }
 
 impl State {
@@ -182,13 +195,17 @@ impl State {
             directory: Arc::default(),
             sweep_due: Time::ZERO,
             table_n: 0,
-            settle_until: None,
-            settling: BTreeSet::new(),
+            settling: settle::Settling::default(),
+            overrides: overrides::Overrides::default(),
+            traces: traces::Traces::default(),
+            homes_due: None,
+            now: Now::default(),
         }
     }
 
     /// Takes an input.
     pub fn handle(&mut self, now: Now, input: Input) {
+        self.now = now;
         match input {
             Input::Leading {
                 election,
@@ -203,19 +220,14 @@ impl State {
             Input::Era(era) => self.era_raised(now, era),
             Input::Changed(batch) => self.changed(now, batch),
             Input::Called(id, result) => self.called(now, id, result),
-            Input::Joined {
-                conn,
-                node,
-                session,
-                fresh,
-                highest,
-                table,
-            } => {
-                self.may_have_forgotten(highest, table);
-                self.joined(now, conn, *node, session, fresh);
+            Input::Joined { conn, fresh, join } => {
+                self.may_have_forgotten(join.highest, join.table);
+                self.joined(now, conn, *join, fresh);
             }
             Input::Left(conn) => self.left(now, conn),
             Input::Said(conn, said) => self.said(now, conn, said),
+            Input::Change(ticket, change) => self.change(now, ticket, change),
+            Input::Trace(ticket, room) => self.trace(now, ticket, room),
             Input::Claim(ticket, claim) => self.claim(now, ticket, claim),
             Input::Release {
                 session,
@@ -236,20 +248,36 @@ impl State {
         if self.election == 0 {
             return None;
         }
-        let router = self.router.due().map(|due| match self.settle_until {
-            Some(settled) => due.max(settled),
-            None => due,
-        });
-        let router = router.filter(|_| !self.routing_paused);
-        [self.directory_due, router, Some(self.sweep_due)]
-            .into_iter()
-            .flatten()
-            .min()
+        let settles = self.settling.until();
+        let after = |due: Time| settles.map_or(due, |settled| due.max(settled));
+        let router = self.router.due().filter(|_| !self.routing_paused);
+        let (router, directory) = (router.map(after), self.directory_due.map(after));
+        let (asked, traces) = (self.overrides.due(), self.traces.due());
+        [
+            directory,
+            router,
+            settles,
+            asked,
+            traces,
+            self.homes_due.map(after),
+            Some(self.sweep_due),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Now) {
-        if self.directory_due.is_some_and(|due| due <= now.time) {
+        self.now = now;
+        self.expire_overrides(now);
+        self.end_traces(now);
+        self.move_empty_homes(now);
+        if self.settling.until().is_some_and(|until| until <= now.time) {
+            self.settled(now);
+        }
+        let settles = self.settling.until().is_some();
+        if !settles && self.directory_due.is_some_and(|due| due <= now.time) {
             self.tell_directory();
         }
         if self.sweep_due <= now.time {
@@ -276,8 +304,25 @@ impl State {
         self.outputs.push_back(Output::Event(event));
     }
 
+    /// All that operators ask for now.
+    pub fn wishes(&self) -> impl Iterator<Item = (&key::Target, &record::Override)> {
+        self.overrides.iter()
+    }
+
     /// Whether another run of the node, or none, is there in place of `boot`.
     fn is_gone(&self, node: &NodeId, boot: BootId) -> bool {
         self.nodes.get(node).is_none_or(|n| n.info.boot != boot)
     }
+}
+
+/// The known name nearest to `name`, if one is near enough to have been meant.
+pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+    // As the command line does it: Jaro–Winkler forgives swapped letters and wrong endings.
+    const NEAR: f64 = 0.7;
+    let likeness = |known: &'a str| (strsim::jaro_winkler(name, known), known);
+    let near = known
+        .map(likeness)
+        .filter(|(likeness, _)| *likeness >= NEAR);
+    near.max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, known)| known.to_owned())
 }

@@ -36,6 +36,11 @@ pub fn write<T: Serialize>(record: &T) -> String {
     serde_json::to_string(&versioned).unwrap_or_default()
 }
 
+/// A line of `audit/…`.
+pub fn audit<T: Serialize>(at_ms: u64, actor: &str, what: &T) -> serde_json::Value {
+    serde_json::json!({"v": VERSION, "at_ms": at_ms, "actor": actor, "what": what})
+}
+
 /// `nodes/{id}`: a node as everybody knows it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Node {
@@ -128,6 +133,50 @@ pub struct Issued {
     pub hls_base: u64,
 }
 
+/// `overrides/…`: what an operator asks for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Override {
+    /// What.
+    #[serde(flatten)]
+    pub what: Wish,
+    /// Why, in the operator's words.
+    pub reason: String,
+    /// Who asked.
+    pub owner: String,
+    /// Since when, Unix ms.
+    pub since_ms: u64,
+    /// Until when, Unix ms; none: until it is taken back.
+    pub until_ms: Option<u64>,
+}
+
+/// What an operator can ask for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Wish {
+    /// No path crosses the node, or takes the link.
+    Cordon,
+    /// No path crosses the node while there is another way; what crosses it now moves away.
+    Drain {
+        /// When it should be empty, Unix ms.
+        deadline_ms: u64,
+    },
+    /// The link costs this much more than is measured.
+    CostAdded {
+        /// In µs.
+        added_us: u64,
+    },
+    /// The link costs this many times what is measured.
+    CostFactor {
+        /// 0.1 … 100.
+        factor: f64,
+    },
+    /// The path to take.
+    Pin {
+        /// The nodes after the first, the last included.
+        nodes: Vec<NodeId>,
+    },
+}
+
 /// `election`: who leads.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Election {
@@ -135,6 +184,9 @@ pub struct Election {
     pub id: NodeId,
     /// Where nodes reach it.
     pub url: String,
+    /// Where operators reach it, if that can be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<String>,
 }
 
 /// `"era.counter"`, as everywhere an operator reads it.

@@ -73,7 +73,8 @@ impl State {
         }
         if joined {
             self.tell_room(&name);
-        } else if let (true, Some(conn)) = (is_new, conn)
+        } else if self.settling.until().is_none()
+            && let (true, Some(conn)) = (is_new, conn)
             && let Some(message) = self.room_message(&name)
         {
             self.outputs.push_back(Output::Push(conn, message));
@@ -106,6 +107,9 @@ impl State {
 
     /// Tells everybody who watches the room, and its home.
     pub(super) fn tell_room(&mut self, name: &RoomName) {
+        if self.settling.until().is_some() {
+            return;
+        }
         let Some(message) = self.room_message(name) else {
             return;
         };
@@ -135,7 +139,7 @@ impl State {
                 claimed_ms: record.claimed_ms,
             }
         });
-        let home = room.home.as_ref();
+        let home = room.home.as_ref().filter(|_| room.leaves_home.is_none());
         let state = control::RoomState {
             tenant: name.tenant.to_string(),
             room: name.room.to_string(),

@@ -30,6 +30,8 @@ pub(super) enum Purpose {
     Home(RoomName, super::homes::Step),
     /// An idle room's record is deleted.
     Forget(RoomName),
+    /// See `overrides`.
+    Change(Box<super::overrides::Made>),
 }
 
 impl State {
@@ -73,6 +75,7 @@ impl State {
             }
             Purpose::Home(room, step) => self.home_step(now, room, step, result),
             Purpose::Forget(room) => self.forgotten(now, &room, result),
+            Purpose::Change(made) => self.change_made(now, *made, result),
         }
     }
 
@@ -351,6 +354,7 @@ impl Node {
             keep: false,
             dirty: BTreeSet::new(),
             table: TableState::default(),
+            status: None,
         }
     }
 

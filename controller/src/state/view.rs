@@ -3,9 +3,11 @@
 use longspan_proto::ids::{Generation, NodeId, Region, RoomName, Stream};
 use serde::{Serialize, Serializer};
 
-use super::{State, members, members::TableState, record};
+use longspan_topology::routes::Path;
+
+use super::{State, Status, Unchanged, key::Target, members, members::TableState, record};
 use crate::{
-    routes::{Explained, Switch},
+    routes::{Explained, LinkView, NodeOverride, Switch},
     store::Revision,
 };
 
@@ -81,6 +83,28 @@ pub enum Event {
         /// The one before.
         before: Option<NodeId>,
     },
+    /// An operator asked for something.
+    OverrideSet {
+        /// About what, in words.
+        target: String,
+        /// What.
+        what: record::Wish,
+        /// Why.
+        reason: String,
+        /// Who.
+        owner: String,
+        /// Until when, Unix ms; none: until it is taken back.
+        until_ms: Option<u64>,
+    },
+    /// What an operator asked for was taken back, or its time is over.
+    OverrideEnded {
+        /// About what, in words.
+        target: String,
+        /// Why.
+        reason: String,
+        /// Who; empty: nobody.
+        owner: String,
+    },
     /// A primary path moved.
     RouteSwitched(Switch),
     /// Tables were pushed.
@@ -113,6 +137,17 @@ pub struct NodeView {
     pub info: record::Node,
     /// It has a session.
     pub up: bool,
+    /// `up`, `down`; `cordoned`; `draining`, `drained` (it has nothing to do any more).
+    pub state: &'static str,
+    /// What operators ask of it.
+    #[serde(rename = "override")]
+    pub asked: Option<record::Override>,
+    /// What it has to do, as it said last.
+    pub status: Option<Status>,
+    /// Rooms in use whose messages it orders.
+    pub homes: usize,
+    /// Edges that have no better relay; to others it is a standby at most.
+    pub edges: usize,
     /// Rooms it serves.
     pub rooms: usize,
     /// The table it was pushed last, `era.election.n`.
@@ -121,6 +156,58 @@ pub struct NodeView {
     pub table_acked: Option<String>,
     /// The table it refused last, and why.
     pub table_refused: Option<(String, String)>,
+}
+
+/// A link with what operators ask of it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AskedLink {
+    /// As it is measured.
+    #[serde(flatten)]
+    pub link: LinkView,
+    /// Cordons and costs in force.
+    #[serde(rename = "overrides")]
+    pub asked: Vec<record::Override>,
+}
+
+/// What draining a relay would move.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DrainPlan {
+    /// The relay.
+    pub node: NodeId,
+    /// What it has to do now.
+    pub status: Option<Status>,
+    /// Primary paths that cross it now and would not.
+    pub paths: Vec<Move>,
+    /// Primary paths that would go on crossing it: nothing else reaches.
+    pub stay: Vec<Move>,
+    /// Edges whose best relay it is; they would attach elsewhere.
+    pub edges: Vec<NodeId>,
+    /// Rooms in use whose messages it orders. They stay while it holds logs: to move them without
+    /// losing what is in these needs replicated logs.
+    pub homes: Vec<String>,
+}
+
+/// A path that would move.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Move {
+    /// Where it begins.
+    pub from: NodeId,
+    /// Where it leads.
+    pub to: NodeId,
+    /// The nodes after `from` now.
+    pub before: Vec<NodeId>,
+    /// And then; empty: none.
+    pub after: Vec<NodeId>,
+}
+
+/// Whether it is no end, but on the way.
+fn crosses(path: &Path, node: &NodeId) -> bool {
+    let inner = path.hops.split_last().map_or(&[][..], |(_, inner)| inner);
+    inner.iter().any(|hop| hop.node == *node)
+}
+
+fn nodes(path: &Path) -> Vec<NodeId> {
+    path.hops.iter().map(|hop| hop.node.clone()).collect()
 }
 
 /// A stream of a room.
@@ -202,10 +289,16 @@ impl State {
                 sent,
                 acked,
                 nacked,
+                ..
             } = &node.table;
             NodeView {
                 info: node.info.clone(),
                 up: node.conn.is_some(),
+                state: self.view_state(node),
+                asked: self.overrides.node(&node.info.id).cloned(),
+                status: node.status,
+                homes: self.homes_at(&node.info.id).count(),
+                edges: self.edges_at(&node.info.id).count(),
                 rooms: node.rooms.len(),
                 table_sent: sent.map(members::shown),
                 table_acked: acked.map(members::shown),
@@ -215,6 +308,108 @@ impl State {
             }
         });
         nodes.collect()
+    }
+
+    fn view_state(&self, node: &super::Node) -> &'static str {
+        let asked = self.overrides.node(&node.info.id);
+        match asked.map(|asked| &asked.what) {
+            _ if node.conn.is_none() => "down",
+            None => "up",
+            Some(record::Wish::Drain { .. }) if self.is_drained(node) => "drained",
+            Some(record::Wish::Drain { .. }) => "draining",
+            Some(_) => "cordoned",
+        }
+    }
+
+    /// Whether nothing would be missed if it went.
+    fn is_drained(&self, node: &super::Node) -> bool {
+        let idle = node
+            .status
+            .is_some_and(|s| s.subscriptions == 0 && s.logs == 0);
+        let id = &node.info.id;
+        idle && self.homes_at(id).next().is_none() && self.edges_at(id).next().is_none()
+    }
+
+    /// Edges whose best relay this is.
+    fn edges_at(&self, relay: &NodeId) -> impl Iterator<Item = &NodeId> {
+        let edges = self
+            .nodes
+            .values()
+            .filter(move |node| node.conn.is_some() && node.info.attached.first() == Some(relay));
+        edges.map(|node| &node.info.id)
+    }
+
+    /// Rooms in use that are at home on a relay.
+    pub(super) fn homes_at(&self, relay: &NodeId) -> impl Iterator<Item = &RoomName> {
+        let rooms = self.rooms.iter().filter(move |(_, room)| {
+            let home = room.home.as_ref();
+            room.is_used() && home.is_some_and(|home| home.relay == *relay)
+        });
+        rooms.map(|(name, _)| name)
+    }
+
+    /// What draining a relay would move.
+    pub fn view_drain(&self, relay: &NodeId) -> Result<DrainPlan, Unchanged> {
+        let node = self.nodes.get(relay).ok_or_else(|| self.no_node(relay))?;
+        if !node.is_relay() {
+            let why = format!("{relay} is an edge: only relays are drained");
+            return Err(Unchanged::Refused(why));
+        }
+        let mut router = self.router.clone();
+        let mut asked = router.overrides().clone();
+        asked.nodes.insert(relay.clone(), NodeOverride::Draining);
+        router.set_overrides(self.now.time, asked);
+        router.recompute(self.now, &self.routing_nodes());
+        let mut plan = DrainPlan {
+            node: relay.clone(),
+            status: node.status,
+            paths: Vec::new(),
+            stay: Vec::new(),
+            edges: Vec::new(),
+            homes: self.homes_at(relay).map(ToString::to_string).collect(),
+        };
+        for (from, table) in self.router.tables() {
+            for (to, paths) in &table.paths {
+                let Some(before) = paths.first().filter(|path| crosses(path, relay)) else {
+                    continue;
+                };
+                let after = router.table(from).and_then(|table| table.paths.get(to));
+                let after = after.and_then(|paths| paths.first());
+                let moves = after.filter(|after| !crosses(after, relay));
+                let list = match moves {
+                    Some(_) => &mut plan.paths,
+                    None => &mut plan.stay,
+                };
+                list.push(Move {
+                    from: from.clone(),
+                    to: to.clone(),
+                    before: nodes(before),
+                    after: moves.map(nodes).unwrap_or_default(),
+                });
+            }
+        }
+        plan.edges = self.edges_at(relay).cloned().collect();
+        Ok(plan)
+    }
+
+    /// All links, with what operators ask of them.
+    pub fn view_links(&self) -> Vec<AskedLink> {
+        let links = self.router.links().into_iter();
+        let view = |link: LinkView| {
+            let asked = self.overrides.iter().filter_map(|(target, asked)| {
+                let (Target::Cordon(of) | Target::Cost(of)) = target else {
+                    return None;
+                };
+                let same = of.from == link.from && of.to == link.to;
+                let net = of.net.as_ref().is_none_or(|net| *net == link.net);
+                (same && net).then(|| asked.clone())
+            });
+            AskedLink {
+                asked: asked.collect(),
+                link,
+            }
+        };
+        links.map(view).collect()
     }
 
     /// The newest tables' version, `era.election.n`.
@@ -271,7 +466,7 @@ impl State {
 
     /// How a track comes from its origin to an edge by the tables: what the edge's own
     /// [`Routes::ways`](longspan_topology::routes::Routes::ways) would say, reversed.
-    fn way(&self, edge: &NodeId, origin: &NodeId) -> Vec<NodeId> {
+    pub(super) fn way(&self, edge: &NodeId, origin: &NodeId) -> Vec<NodeId> {
         if edge == origin {
             return vec![edge.clone()];
         }

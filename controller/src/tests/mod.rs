@@ -1,8 +1,10 @@
 //! The whole controller over real tonic, with nodes that are not real.
 
+mod changes;
 mod node;
 mod outage;
 mod sessions;
+mod takeover;
 mod tls;
 
 use std::{net::Ipv4Addr, time::Duration};
@@ -104,12 +106,35 @@ impl Running {
     }
 
     async fn get_as(&self, path: &str, token: Option<&str>) -> (u16, String) {
+        self.ask("GET", path, token, "").await
+    }
+
+    /// POST on the operator API.
+    async fn post(&self, path: &str, body: serde_json::Value) -> (u16, serde_json::Value) {
+        let body = body.to_string();
+        let (status, body) = self.ask("POST", path, Some(TOKEN), &body).await;
+        let json = serde_json::from_str(&body);
+        (
+            status,
+            json.unwrap_or_else(|e| panic!("{path}: {e}: {body}")),
+        )
+    }
+
+    async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        body: &str,
+    ) -> (u16, String) {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let address = self.http.strip_prefix("http://").unwrap();
         let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
         let token = token.map(|t| format!("authorization: Bearer {t}\r\n"));
         let request = format!(
-            "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{}\r\n",
+            "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
+             content-length: {}\r\n{}\r\n{body}",
+            body.len(),
             token.unwrap_or_default()
         );
         stream.write_all(request.as_bytes()).await.unwrap();

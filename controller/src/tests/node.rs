@@ -6,6 +6,7 @@ use longspan_proto::control::{
     self, ClaimRequest, FromNode, LinkReport, ToNode, from_node::Message as Said,
     nodes_client::NodesClient, to_node::Message as Told,
 };
+use longspan_topology::{encoding, routes::Routes};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming, transport::Channel};
@@ -20,7 +21,10 @@ pub struct Node {
     told: Streaming<ToNode>,
     pub session: i64,
     pub directory: Vec<String>,
-    pub table: Option<control::Table>,
+    pub draining: Vec<String>,
+    pub table: Option<Routes>,
+    /// Ways of a room's tracks that it tells when asked.
+    pub traced: Vec<control::TracedTrack>,
     pub rooms: BTreeMap<String, control::RoomState>,
 }
 
@@ -59,19 +63,33 @@ impl Node {
     }
 
     pub async fn join_by(
-        mut client: NodesClient<Channel>,
+        client: NodesClient<Channel>,
         info: control::Node,
         session: i64,
         highest_generation: u64,
         table: Option<control::TableVersion>,
     ) -> Result<Node, Status> {
+        Node::join_as(
+            client,
+            control::Join {
+                node: Some(info),
+                session,
+                highest_generation,
+                table,
+                ..Default::default()
+            },
+        )
+        .await
+    }
+
+    pub async fn join_as(
+        mut client: NodesClient<Channel>,
+        join: control::Join,
+    ) -> Result<Node, Status> {
         let (say, said) = mpsc::channel(16);
-        let join = control::Join {
-            node: Some(info.clone()),
-            session,
-            highest_generation,
-            table,
-        };
+        let info = join.node.clone().expect("a node");
+        let held = join.held.as_ref();
+        let held = held.map(|held| encoding::read(held, &Routes::default()).expect("a table"));
         say.send(FromNode {
             message: Some(Said::Join(join)),
         })
@@ -85,7 +103,9 @@ impl Node {
             told: told.into_inner(),
             session: 0,
             directory: Vec::new(),
-            table: None,
+            draining: Vec::new(),
+            table: held,
+            traced: Vec::new(),
             rooms: BTreeMap::new(),
         };
         node.until(|node| node.session != 0).await?;
@@ -161,9 +181,20 @@ impl Node {
         match told.message.expect("a message") {
             Told::Welcome(welcome) => self.session = welcome.session,
             Told::Directory(directory) => {
+                let draining = directory.nodes.iter().filter(|n| n.draining);
+                self.draining = draining.map(|n| n.id.clone()).collect();
                 self.directory = directory.nodes.into_iter().map(|n| n.id).collect();
             }
-            Told::Table(table) => self.table = Some(table),
+            Told::Table(told) => {
+                let held = self.table.take().unwrap_or_default();
+                let table = encoding::read(&told, &held).expect("a table of what it holds");
+                self.table = Some(table);
+            }
+            Told::Trace(asked) => {
+                let tracks = self.traced.clone();
+                let id = asked.id;
+                self.say(Said::Traced(control::Traced { id, tracks })).await;
+            }
             Told::Room(room) => {
                 let before = self.rooms.insert(room.room.clone(), room.clone());
                 if let Some(before) = before {
@@ -184,15 +215,14 @@ impl Node {
 
     /// The first path to a relay: its nodes.
     pub fn path(&self, to: &str) -> Vec<&str> {
-        let routes = self.table.iter().flat_map(|table| &table.routes);
-        let route = routes.filter(|r| r.destination == to);
-        let best = route.filter_map(|r| r.paths.first());
+        let paths = self.table.iter().filter_map(|table| table.paths.get(to));
+        let best = paths.filter_map(|paths| paths.first());
         best.flat_map(|path| path.hops.iter().map(|h| h.node.as_str()))
             .collect()
     }
 
     pub fn version(&self) -> (u32, u64, u64) {
-        let version = self.table.as_ref().and_then(|t| t.version);
+        let version = self.table.as_ref().map(|table| table.version);
         version.map_or((0, 0, 0), |v| (v.era, v.election, v.n))
     }
 }

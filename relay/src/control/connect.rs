@@ -11,12 +11,15 @@ use crate::node::{BindError, Config, Io, WrapStream};
 
 /// A controller that does not accept within this is not reached.
 const CONNECT: Duration = Duration::from_secs(3);
-/// HTTP/2 pings so often, and how long their answer may take: a silent break is seen in 10 s.
-const PING: Duration = Duration::from_secs(5);
+/// HTTP/2 pings so often …
+const PING: Duration = Duration::from_secs(2);
+/// … and their answer may take this long: a controller that went silent is left within 5 s.
+const PONG: Duration = Duration::from_secs(3);
 
 /// Where the controllers are, in the operator's order.
 pub(crate) struct Controllers {
     endpoints: Vec<(String, Endpoint)>,
+    tls: Option<ClientTlsConfig>,
     wrap: Option<WrapStream>,
 }
 
@@ -33,36 +36,20 @@ impl Controllers {
                 )
             }
         };
-        let endpoints = config
-            .controllers
-            .iter()
-            .map(|url| {
-                let odd = |why: String| BindError::Controller {
-                    url: url.clone(),
-                    why,
-                };
-                let uri: Uri = url.parse().map_err(|e| odd(format!("{e}")))?;
-                if uri.host().is_none() {
-                    return Err(odd("it names no host".into()));
-                }
-                let endpoint = Endpoint::from(uri.clone())
-                    .connect_timeout(CONNECT)
-                    .http2_keep_alive_interval(PING)
-                    .keep_alive_timeout(PING)
-                    .keep_alive_while_idle(true);
-                let endpoint = match (uri.scheme_str(), &tls) {
-                    (Some("http"), _) => endpoint,
-                    (Some("https"), Some(tls)) => endpoint
-                        .tls_config(tls.clone())
-                        .map_err(|e| odd(e.to_string()))?,
-                    (Some("https"), None) => return Err(odd("no TLS identity is given".into())),
-                    _ => return Err(odd("the scheme is neither http nor https".into())),
-                };
-                Ok((url.clone(), endpoint))
-            })
-            .collect::<Result<_, _>>()?;
+        let endpoint = |url: &String| match endpoint(url, tls.as_ref()) {
+            Ok(endpoint) => Ok((url.clone(), endpoint)),
+            Err(why) => Err(BindError::Controller {
+                url: url.clone(),
+                why,
+            }),
+        };
         Ok(Controllers {
-            endpoints,
+            endpoints: config
+                .controllers
+                .iter()
+                .map(endpoint)
+                .collect::<Result<_, _>>()?,
+            tls,
             wrap: config.hooks.connect.clone(),
         })
     }
@@ -72,20 +59,50 @@ impl Controllers {
     }
 
     /// The controller whose turn it is, and a connection to it.
-    pub fn connect(
-        &self,
-        turn: usize,
-    ) -> (&str, impl Future<Output = Result<Channel, String>> + use<>) {
+    pub fn connect(&self, turn: usize) -> (String, BoxFuture<'static, Result<Channel, String>>) {
         let (url, endpoint) = &self.endpoints[turn % self.endpoints.len()];
-        let (endpoint, wrap) = (endpoint.clone(), self.wrap.clone());
-        let connecting = async move {
+        (url.clone(), self.reach(endpoint.clone()))
+    }
+
+    /// The controller another one named as the leader: with the same certificates, whether or not
+    /// it is on the operator's list.
+    pub fn named(
+        &self,
+        url: &str,
+    ) -> Result<(String, BoxFuture<'static, Result<Channel, String>>), String> {
+        let endpoint = endpoint(url, self.tls.as_ref())?;
+        Ok((url.to_owned(), self.reach(endpoint)))
+    }
+
+    fn reach(&self, endpoint: Endpoint) -> BoxFuture<'static, Result<Channel, String>> {
+        let wrap = self.wrap.clone();
+        Box::pin(async move {
             let connector = service_fn(move |uri: Uri| dial(uri, wrap.clone()));
             endpoint
                 .connect_with_connector(connector)
                 .await
                 .map_err(|e| chain(&e))
-        };
-        (url, connecting)
+        })
+    }
+}
+
+type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+fn endpoint(url: &str, tls: Option<&ClientTlsConfig>) -> Result<Endpoint, String> {
+    let uri: Uri = url.parse().map_err(|e| format!("{e}"))?;
+    if uri.host().is_none() {
+        return Err("it names no host".into());
+    }
+    let endpoint = Endpoint::from(uri.clone())
+        .connect_timeout(CONNECT)
+        .http2_keep_alive_interval(PING)
+        .keep_alive_timeout(PONG)
+        .keep_alive_while_idle(true);
+    match (uri.scheme_str(), tls) {
+        (Some("http"), _) => Ok(endpoint),
+        (Some("https"), Some(tls)) => endpoint.tls_config(tls.clone()).map_err(|e| e.to_string()),
+        (Some("https"), None) => Err("no TLS identity is given".into()),
+        _ => Err("the scheme is neither http nor https".into()),
     }
 }
 

@@ -4,12 +4,17 @@
 mod connect;
 mod last_good;
 mod session;
+mod status;
 mod table;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use longspan_proto::{
-    control::{ClaimRequest, ReleaseRequest, nodes_client::NodesClient},
+    control::{ClaimRequest, HeldStream, ReleaseRequest, nodes_client::NodesClient},
     ids::{Generation, RoomName, Stream},
 };
 use longspan_topology::routes::Version;
@@ -27,8 +32,9 @@ pub(crate) use table::{derive, parse};
 
 /// The first pause after a controller was not reached; doubled each time.
 const PAUSE_FIRST: Duration = Duration::from_millis(200);
-/// The longest such pause.
-const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// The longest such pause: a controller that begins to lead hears of all nodes before it stops
+/// settling (5 s), and 1,000 nodes without a controller make at most 1,000 attempts a second.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// A claim or release takes at most so long, waiting for a session included.
 const ASK: Duration = Duration::from_secs(5);
 
@@ -49,6 +55,8 @@ pub(crate) struct Link {
     /// The version of the last table taken from a controller by this process. What was kept on
     /// disk does not count: after a store was made anew its versions may be lower.
     held: watch::Sender<Option<Version>>,
+    /// The streams this node was given and has not given back; told to each controller.
+    streams: Mutex<BTreeMap<(RoomName, Stream), HeldStream>>,
 }
 
 impl Link {
@@ -59,7 +67,12 @@ impl Link {
             current: watch::Sender::new(None),
             trouble: watch::Sender::new("no controller was asked yet".into()),
             held: watch::Sender::new(None),
+            streams: Mutex::default(),
         })
+    }
+
+    fn streams(&self) -> MutexGuard<'_, BTreeMap<(RoomName, Stream), HeldStream>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn last_good(&self) -> &LastGood {
@@ -72,6 +85,23 @@ impl Link {
             true => Ok(()),
             false => Err(self.trouble.borrow().clone()),
         }
+    }
+
+    /// Whether or not a controller hears of it now, the next one shall not be told otherwise.
+    fn given_back(&self, room: &RoomName, stream: &Stream, generation: Generation) {
+        let key = (room.clone(), stream.clone());
+        let mut streams = self.streams();
+        if streams
+            .get(&key)
+            .is_some_and(|held| held.generation <= generation.0)
+        {
+            streams.remove(&key);
+        }
+    }
+
+    /// At most `most` of the streams this node was given.
+    fn held_streams(&self, most: usize) -> Vec<HeldStream> {
+        self.streams().values().take(most).cloned().collect()
     }
 
     async fn session(&self) -> Result<Current, ClaimError> {
@@ -102,6 +132,15 @@ impl Link {
             identity: identity.into(),
         });
         let reply = answered(asked).await?;
+        let held = HeldStream {
+            tenant: room.tenant.to_string(),
+            room: room.room.to_string(),
+            stream: stream.to_string(),
+            generation: reply.generation,
+            hls_base: reply.hls_base,
+            identity: identity.into(),
+        };
+        self.streams().insert((room.clone(), stream.clone()), held);
         Ok(Claim {
             generation: Generation(reply.generation),
             hls_base: reply.hls_base,
@@ -114,6 +153,7 @@ impl Link {
         stream: &Stream,
         generation: Generation,
     ) -> Result<(), ClaimError> {
+        self.given_back(room, stream, generation);
         let Current { mut client, id } = self.session().await?;
         let asked = client.release(ReleaseRequest {
             session: id,
@@ -156,11 +196,22 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let mut pause = PAUSE_FIRST;
     let mut id = 0;
     let mut reached = None;
-    for turn in 0usize.. {
-        let (url, connecting) = link.controllers.connect(turn);
+    let mut turns = 0usize..;
+    // Who leads, as a controller that does not said; asked next, without a pause.
+    let mut leader: Option<String> = None;
+    loop {
+        let named = leader.take();
+        let (url, connecting) = match named.as_deref().map(|url| link.controllers.named(url)) {
+            Some(Ok(named)) => named,
+            _ => link.controllers.connect(turns.next().unwrap_or_default()),
+        };
         let outcome = match connecting.await {
             Ok(channel) => session::hold(&shared, channel, &mut id).await,
-            Err(why) => session::Over { stood: false, why },
+            Err(why) => session::Over {
+                stood: false,
+                why,
+                leader: None,
+            },
         };
         link.current.send_replace(None);
         if outcome.stood {
@@ -175,6 +226,11 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             tracing::debug!("no session with a controller: {why}");
         }
         link.trouble.send_replace(why);
+        // Two that name each other are not run between without pause.
+        if named.is_none() && outcome.leader.is_some() {
+            leader = outcome.leader;
+            continue;
+        }
         tokio::time::sleep(jittered(pause)).await;
         pause = (pause * 2).min(PAUSE_MAX);
     }

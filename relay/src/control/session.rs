@@ -7,13 +7,15 @@ use std::{
 };
 
 use longspan_proto::{
+    LEADER_METADATA,
     control::{
-        self, Attached, FromNode, Heartbeat, Join, LinkReports, TableAck, TableNack, ToNode,
-        UnwatchRoom, WatchRoom, from_node, nodes_client::NodesClient, to_node,
+        self, Attached, FromNode, Heartbeat, Join, LinkReports, NodeStatus, TableAck, TableNack,
+        ToNode, Traced, UnwatchRoom, WatchRoom, from_node, nodes_client::NodesClient, to_node,
     },
     ids::RoomName,
     wire::Role,
 };
+use longspan_topology::{encoding, routes::Version};
 use tokio::{
     sync::mpsc,
     time::{Instant, MissedTickBehavior, interval},
@@ -21,7 +23,7 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 
-use super::{Current, connect::chain, table};
+use super::{Current, connect::chain, status, table};
 use crate::{
     node::{Directory, NodeInfo, room::Change},
     shared::Shared,
@@ -34,6 +36,10 @@ const STALLED: Duration = Duration::from_secs(5);
 const WELCOME: Duration = Duration::from_secs(5);
 /// New counts of a room are told at most so often.
 const COUNTS: Duration = Duration::from_secs(1);
+/// What the node has to do is told so often, when it changed.
+const STATUS: Duration = Duration::from_secs(1);
+/// Streams told when joining: what a controller takes. An edge is the origin of far fewer.
+const STREAMS: usize = 4_096;
 /// The largest message taken: a directory of some thousand nodes.
 const MAX_MESSAGE: usize = 16 << 20;
 
@@ -42,6 +48,39 @@ pub(super) struct Over {
     /// The controller had said Welcome.
     pub stood: bool,
     pub why: String,
+    /// The controller that leads, where this one does not and says who does.
+    pub leader: Option<String>,
+}
+
+/// Why talking ended.
+#[derive(Default)]
+struct Ended {
+    why: String,
+    leader: Option<String>,
+}
+
+impl From<String> for Ended {
+    fn from(why: String) -> Ended {
+        Ended { why, leader: None }
+    }
+}
+
+impl From<&str> for Ended {
+    fn from(why: &str) -> Ended {
+        why.to_owned().into()
+    }
+}
+
+impl From<tonic::Status> for Ended {
+    fn from(status: tonic::Status) -> Ended {
+        let leader = status.metadata().get(LEADER_METADATA);
+        let leader = leader.and_then(|url| url.to_str().ok()).map(str::to_owned);
+        let why = match status.message() {
+            "" => chain(&status),
+            message => message.to_owned(),
+        };
+        Ended { why, leader }
+    }
 }
 
 /// The session as it stands.
@@ -51,16 +90,21 @@ struct Session<'a> {
     /// When each room was last told.
     told: HashMap<RoomName, Instant>,
     attached: Option<Vec<String>>,
+    status: Option<NodeStatus>,
 }
 
 /// Holds a session until it breaks; `id` is the node's, kept from one to the next.
 pub(super) async fn hold(shared: &Arc<Shared>, channel: Channel, id: &mut i64) -> Over {
     let mut stood = false;
-    let why = match talk(shared, channel, id, &mut stood).await {
+    let ended = match talk(shared, channel, id, &mut stood).await {
         Ok(()) => "the controller ended it".into(),
-        Err(why) => why,
+        Err(ended) => ended,
     };
-    Over { stood, why }
+    Over {
+        stood,
+        why: ended.why,
+        leader: ended.leader,
+    }
 }
 
 async fn talk(
@@ -68,7 +112,7 @@ async fn talk(
     channel: Channel,
     id: &mut i64,
     stood: &mut bool,
-) -> Result<(), String> {
+) -> Result<(), Ended> {
     let mut client = NodesClient::new(channel)
         .max_decoding_message_size(MAX_MESSAGE)
         .max_encoding_message_size(MAX_MESSAGE);
@@ -78,34 +122,35 @@ async fn talk(
         say,
         told: HashMap::new(),
         attached: None,
+        status: None,
     };
     let node = NodeInfo {
         attached: Vec::new(),
         ..NodeInfo::of(&shared.config)
     };
     let held = *shared.control.held.borrow();
+    let routes = shared.routes.borrow().clone();
+    let has_table = routes.version != Version::default();
+    let streams = shared.control.held_streams(STREAMS);
     session
         .say(from_node::Message::Join(Join {
             node: Some(node.to_control()),
             session: *id,
             highest_generation: shared.rooms.highest_generation(),
-            table: held.map(table::told),
+            table: held.map(encoding::version),
+            held: has_table.then(|| encoding::whole(&routes)),
+            streams,
+            carries: shared.engine.view(|core| core.stats().tracks) > 0,
         }))
         .await?;
-    let failed = |status: tonic::Status| match status.message() {
-        "" => chain(&status),
-        message => message.to_owned(),
-    };
     let opened = client.session(ReceiverStream::new(said));
     let mut words = tokio::time::timeout(WELCOME, opened)
         .await
-        .map_err(|_| format!("no answer within {WELCOME:?}"))?
-        .map_err(failed)?
+        .map_err(|_| format!("no answer within {WELCOME:?}"))??
         .into_inner();
     let first = tokio::time::timeout(WELCOME, words.message())
         .await
-        .map_err(|_| format!("no welcome within {WELCOME:?}"))?
-        .map_err(failed)?;
+        .map_err(|_| format!("no welcome within {WELCOME:?}"))??;
     let Some(to_node::Message::Welcome(welcome)) = first.and_then(|first| first.message) else {
         return Err("its first word is no welcome".into());
     };
@@ -121,6 +166,7 @@ async fn talk(
         u64::from(welcome.ttl_ms.max(300)) / 3,
     ));
     let mut counts = ticks(COUNTS);
+    let mut status = ticks(STATUS);
     let mut reports = shared.reports.subscribe();
     reports.mark_changed();
     let mut peers = shared.peers.changes();
@@ -130,7 +176,7 @@ async fn talk(
     }
     loop {
         tokio::select! {
-            word = words.message() => match word.map_err(failed)? {
+            word = words.message() => match word? {
                 Some(ToNode { message }) => session.hear(message).await?,
                 None => return Ok(()),
             },
@@ -144,6 +190,7 @@ async fn talk(
             Ok(()) = peers.changed() => session.attached().await?,
             () = shared.rooms.changed.notified() => session.rooms().await?,
             _ = counts.tick() => session.rooms().await?,
+            _ = status.tick() => session.status().await?,
             () = shared.stop.cancelled() => return Err("this node is shutting down".into()),
         }
     }
@@ -181,6 +228,13 @@ impl Session<'_> {
             }
             Some(to_node::Message::Table(told)) => self.table(told).await?,
             Some(to_node::Message::Room(told)) => self.shared.rooms.told(told),
+            Some(to_node::Message::Trace(asked)) => {
+                let traced = Traced {
+                    id: asked.id,
+                    tracks: status::traced(self.shared, &asked),
+                };
+                self.say(from_node::Message::Traced(traced)).await?;
+            }
         }
         Ok(())
     }
@@ -189,10 +243,12 @@ impl Session<'_> {
         let directory = self.shared.directory.borrow().clone();
         let version = told.version;
         let held = *self.shared.control.held.borrow();
-        match table::parse(&told, &self.shared.config.node, &directory, held) {
+        let in_use = self.shared.routes.borrow().clone();
+        let me = (&self.shared.config.node, self.shared.config.role);
+        match table::parse(&told, me, &directory, &in_use, held) {
             Ok(routes) => {
                 self.shared.control.held.send_replace(Some(routes.version));
-                self.shared.control.last_good.keep_table(&told);
+                self.shared.control.last_good.keep_table(&routes);
                 self.shared.routes.send_replace(Arc::new(routes));
                 self.say(from_node::Message::TableAck(TableAck { version }))
                     .await
@@ -201,10 +257,24 @@ impl Session<'_> {
                 let reason = why.to_string();
                 tracing::warn!(?version, reason, "a table is refused, the one held stays");
                 metrics::counter!("longspan_config_nacks_total").increment(1);
-                self.say(from_node::Message::TableNack(TableNack { version, reason }))
-                    .await
+                let nack = TableNack {
+                    version,
+                    reason,
+                    send_whole: why.wants_whole(),
+                };
+                self.say(from_node::Message::TableNack(nack)).await
             }
         }
+    }
+
+    /// Tells what the node has to do, where that changed.
+    async fn status(&mut self) -> Result<(), String> {
+        let status = status::status(self.shared);
+        if self.status == Some(status) {
+            return Ok(());
+        }
+        self.status = Some(status);
+        self.say(from_node::Message::Status(status)).await
     }
 
     /// Tells the relays an edge is attached to, where that changed.

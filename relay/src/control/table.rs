@@ -1,113 +1,51 @@
 //! Tables: from the controller's words to what the core uses.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use longspan_proto::{
     control,
-    ids::{NameError, Net, NodeId},
+    ids::{Net, NodeId},
     wire::Role,
 };
-use longspan_topology::routes::{Hop, Path, Routes, Version};
+use longspan_topology::{
+    encoding::{self, Malformed},
+    routes::{Hop, Path, Routes, Version},
+    tables::{self, Refusal},
+};
 
 use crate::node::Directory;
 
 /// Why a table was refused; the words go into the NACK.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Invalid {
-    #[error("it carries no version")]
-    NoVersion,
-    #[error("version {told:?} is older than {held:?}")]
-    Older { told: Version, held: Version },
     #[error(transparent)]
-    Name(#[from] NameError),
-    #[error("{node} is not in the directory")]
-    Unknown { node: NodeId },
-    #[error("the path to {to} has no hops")]
-    Empty { to: NodeId },
-    #[error("the path to {to} ends at {at}")]
-    Astray { to: NodeId, at: NodeId },
-    #[error("the path to {to} crosses {node} twice")]
-    Loop { to: NodeId, node: NodeId },
+    Malformed(#[from] Malformed),
+    #[error(transparent)]
+    Refused(#[from] Refusal),
 }
 
-pub(crate) fn version(told: Option<control::TableVersion>) -> Option<Version> {
-    told.map(|v| Version {
-        era: v.era,
-        election: v.election,
-        n: v.n,
-    })
-}
-
-pub(crate) fn told(version: Version) -> control::TableVersion {
-    control::TableVersion {
-        era: version.era,
-        election: version.election,
-        n: version.n,
+impl Invalid {
+    /// The same table whole would be another matter.
+    pub fn wants_whole(&self) -> bool {
+        matches!(self, Invalid::Malformed(Malformed::OtherBase { .. }))
     }
 }
 
-/// Checks a table against what is known and held.
+/// Reads a table, which may be a change of the one `in_use`, and checks it. `held` is the version
+/// no table may be below: that of the last one a controller told this process.
 pub(crate) fn parse(
     told: &control::Table,
-    me: &NodeId,
+    me: (&NodeId, Role),
     directory: &Directory,
+    in_use: &Routes,
     held: Option<Version>,
 ) -> Result<Routes, Invalid> {
-    let version = version(told.version).ok_or(Invalid::NoVersion)?;
-    if let Some(held) = held.filter(|held| version < *held) {
-        return Err(Invalid::Older {
-            told: version,
-            held,
-        });
-    }
-    let known = |name: &str| {
-        let node = NodeId::new(name)?;
-        match node == *me || directory.get(&node).is_some() {
-            true => Ok(node),
-            false => Err(Invalid::Unknown { node }),
-        }
+    let mut routes = encoding::read(told, in_use)?;
+    routes.neighbours.retain(|node| node != me.0);
+    let role = |node: &NodeId| match node == me.0 {
+        true => Some(me.1),
+        false => directory.get(node).map(|known| known.role),
     };
-    let neighbours = told
-        .neighbours
-        .iter()
-        .map(|name| known(name))
-        .filter(|node| node.as_ref().ok() != Some(me))
-        .collect::<Result<_, _>>()?;
-    let mut paths = BTreeMap::new();
-    for route in &told.routes {
-        let to = known(&route.destination)?;
-        let mut ways = Vec::new();
-        for path in &route.paths {
-            let mut crossed = BTreeSet::from([me.clone()]);
-            let mut hops = Vec::new();
-            for hop in &path.hops {
-                let node = known(&hop.node)?;
-                if !crossed.insert(node.clone()) {
-                    return Err(Invalid::Loop { to, node });
-                }
-                let net = Net::new(&hop.net)?;
-                hops.push(Hop { node, net });
-            }
-            match hops.last() {
-                None => return Err(Invalid::Empty { to }),
-                Some(last) if last.node != to => {
-                    let at = last.node.clone();
-                    return Err(Invalid::Astray { to, at });
-                }
-                Some(_) => ways.push(Path {
-                    hops,
-                    cost_us: path.cost_us,
-                }),
-            }
-        }
-        paths.insert(to, ways);
-    }
-    Ok(Routes {
-        version,
-        neighbours,
-        paths,
-        ..Routes::default()
-    })
+    tables::check(me.0, held, &routes, role)?;
+    Ok(routes)
 }
 
 /// What a way that no table told costs: it is tried after every other.
@@ -161,6 +99,8 @@ pub(crate) fn derive(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::node::tests::info;
 
@@ -175,80 +115,77 @@ mod tests {
         }
     }
 
-    fn table(n: u64, to: &str, hops: &[&str]) -> control::Table {
-        control::Table {
-            version: Some(control::TableVersion {
+    fn routes(n: u64, to: &str, hops: &[&str]) -> Routes {
+        let hops = hops.iter().map(|node| Hop {
+            node: id(node),
+            net: Net::internet(),
+        });
+        let path = Path {
+            hops: hops.collect(),
+            cost_us: 5,
+        };
+        Routes {
+            version: Version {
                 era: 0,
                 election: 1,
                 n,
-            }),
-            neighbours: vec!["b".into()],
-            routes: vec![control::Route {
-                destination: to.into(),
-                paths: vec![control::Path {
-                    hops: hops
-                        .iter()
-                        .map(|node| control::Hop {
-                            node: (*node).into(),
-                            net: "internet".into(),
-                        })
-                        .collect(),
-                    cost_us: 5,
-                }],
-            }],
+            },
+            neighbours: vec![id("b")],
+            paths: BTreeMap::from([(id(to), vec![path])]),
+            ..Routes::default()
         }
     }
 
-    fn refused(table: &control::Table, held: Option<Version>) -> String {
-        parse(table, &id("a"), &directory(), held)
-            .unwrap_err()
-            .to_string()
+    fn taken(told: &control::Table, in_use: &Routes) -> Result<Routes, Invalid> {
+        let held = Some(in_use.version);
+        parse(told, (&id("a"), Role::Relay), &directory(), in_use, held)
     }
 
     #[test]
-    fn a_good_table_becomes_routes() {
-        let routes = parse(&table(2, "c", &["b", "c"]), &id("a"), &directory(), None).unwrap();
-        assert_eq!(routes.neighbours, [id("b")]);
-        assert_eq!(routes.ways(&id("a"), &id("c")), [vec![id("b"), id("c")]]);
+    fn a_good_table_becomes_routes_and_a_change_of_it_others() {
+        let first = encoding::whole(&routes(2, "c", &["b", "c"]));
+        let first = taken(&first, &Routes::default()).unwrap();
+        assert_eq!(first.neighbours, [id("b")]);
+        assert_eq!(first.ways(&id("a"), &id("c")), [vec![id("b"), id("c")]]);
+        let second = routes(3, "c", &["c"]);
+        let change = encoding::change(&first, &second);
+        assert_eq!(taken(&change, &first), Ok(second.clone()));
+        let late = encoding::change(&second, &routes(4, "c", &["b", "c"]));
+        let refused = taken(&late, &first).unwrap_err();
+        assert!(refused.wants_whole(), "{refused}");
+    }
+
+    #[test]
+    fn a_bad_table_is_refused_with_the_reason() {
+        let held = routes(2, "c", &["b", "c"]);
+        let refused = |told: &Routes| {
+            let whole = taken(&encoding::whole(told), &held).unwrap_err();
+            let change = taken(&encoding::change(&held, told), &held).unwrap_err();
+            assert_eq!(whole, change);
+            assert!(!whole.wants_whole());
+            whole.to_string()
+        };
+        assert_eq!(
+            refused(&routes(3, "c", &["x", "c"])),
+            "the path to c names x, which is not in the directory"
+        );
+        assert_eq!(
+            refused(&routes(3, "c", &["b", "a", "c"])),
+            "the path to c crosses a twice"
+        );
+        assert!(refused(&routes(1, "c", &["c"])).contains("is in use"));
     }
 
     #[test]
     fn a_fresh_attachment_needs_no_new_table() {
-        let told = parse(&table(2, "c", &["b", "c"]), &id("a"), &directory(), None).unwrap();
-        let routes = derive(&told, &directory(), Role::Edge, &[(id("c"), 8_000)]);
+        let told = routes(2, "c", &["b", "c"]);
+        let derived = derive(&told, &directory(), Role::Edge, &[(id("c"), 8_000)]);
         assert_eq!(
-            routes.ways(&id("a"), &id("c")),
+            derived.ways(&id("a"), &id("c")),
             [vec![id("b"), id("c")], vec![id("c")]]
         );
-        assert_eq!(routes.ways(&id("a"), &id("b")), [vec![id("c"), id("b")]]);
+        assert_eq!(derived.ways(&id("a"), &id("b")), [vec![id("c"), id("b")]]);
         let relay = derive(&told, &directory(), Role::Relay, &[(id("c"), 8_000)]);
         assert_eq!(relay.paths, told.paths, "relays follow the table");
-    }
-
-    #[test]
-    fn bad_tables_are_refused_with_the_reason() {
-        assert_eq!(
-            refused(&table(1, "c", &["x", "c"]), None),
-            "x is not in the directory"
-        );
-        assert_eq!(
-            refused(&table(1, "c", &["b", "a", "c"]), None),
-            "the path to c crosses a twice"
-        );
-        assert_eq!(
-            refused(&table(1, "c", &["b"]), None),
-            "the path to c ends at b"
-        );
-        assert_eq!(
-            refused(&table(1, "c", &[]), None),
-            "the path to c has no hops"
-        );
-        let held = Version {
-            era: 0,
-            election: 1,
-            n: 2,
-        };
-        assert!(refused(&table(1, "c", &["c"]), Some(held)).contains("is older than"));
-        assert!(parse(&table(2, "c", &["c"]), &id("a"), &directory(), Some(held)).is_ok());
     }
 }

@@ -243,6 +243,8 @@ pub struct NodeInfo {
     pub version: String,
     /// For an edge: the relays it is attached to, best first.
     pub attached: Vec<NodeId>,
+    /// An operator takes it out of service.
+    pub draining: bool,
 }
 
 /// All nodes by name.

@@ -22,7 +22,7 @@ impl Directory {
     }
 
     /// The relays nearest to a place, best first: those of its region, then by distance over the
-    /// globe; ties by name, so that everybody agrees.
+    /// globe; ties by name, so that everybody agrees. Draining ones come behind all others.
     pub fn relays_near(&self, region: &Region, lat: f64, lon: f64) -> Vec<&NodeInfo> {
         let mut relays: Vec<&NodeInfo> = self
             .nodes
@@ -31,8 +31,9 @@ impl Directory {
             .collect();
         relays.sort_by(|a, b| {
             let far = |n: &NodeInfo| distance_km(lat, lon, n.lat, n.lon);
-            (a.region != *region)
-                .cmp(&(b.region != *region))
+            a.draining
+                .cmp(&b.draining)
+                .then((a.region != *region).cmp(&(b.region != *region)))
                 .then(far(a).total_cmp(&far(b)))
                 .then(a.id.cmp(&b.id))
         });
@@ -74,6 +75,7 @@ impl NodeInfo {
             admin_url: config.admin_url.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
             attached: Vec::new(),
+            draining: false,
         }
     }
 
@@ -98,6 +100,7 @@ impl NodeInfo {
             admin_url: self.admin_url.clone(),
             version: self.version.clone(),
             attached: self.attached.iter().map(ToString::to_string).collect(),
+            draining: self.draining,
         }
     }
 
@@ -139,6 +142,7 @@ impl NodeInfo {
                 .iter()
                 .map(|n| NodeId::new(n).map_err(text))
                 .collect::<Result<_, _>>()?,
+            draining: node.draining,
         }))
     }
 }
@@ -157,6 +161,36 @@ fn distance_km(lat1: f64, lon1: f64, lat2: f64, lon2: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_draining_relay_is_attached_to_only_where_there_is_no_other() {
+        let near = crate::node::tests::info("near");
+        let far = NodeInfo {
+            region: Region::new("elsewhere").unwrap(),
+            ..crate::node::tests::info("far")
+        };
+        let order = |draining: bool| {
+            let address = vec!["127.0.0.1:1".parse().unwrap()];
+            let near = NodeInfo {
+                draining,
+                quic: address.clone(),
+                ..near.clone()
+            };
+            let far = NodeInfo {
+                quic: address,
+                ..far.clone()
+            };
+            let nodes = [near, far].map(|node| (node.id.clone(), node));
+            let directory = Directory {
+                nodes: nodes.into(),
+            };
+            let near = directory.relays_near(&Region::new("r").unwrap(), 0.0, 0.0);
+            let names: Vec<String> = near.iter().map(|node| node.id.to_string()).collect();
+            names.join(" ")
+        };
+        assert_eq!(order(false), "near far");
+        assert_eq!(order(true), "far near");
+    }
 
     #[test]
     fn beijing_is_a_thousand_kilometres_from_shanghai() {

@@ -1,6 +1,10 @@
 //! What a running node offers to the process around it.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicU32},
+    time::Duration,
+};
 
 use longspan_proto::{
     control::RoomState,
@@ -134,6 +138,11 @@ impl Handle {
         generation: Generation,
     ) -> Result<(), ClaimError> {
         self.shared.control.release(room, stream, generation).await
+    }
+
+    /// Where the room log tells how many rooms it holds.
+    pub(crate) fn logs(&self) -> Arc<AtomicU32> {
+        self.shared.logs.clone()
     }
 
     /// Replaces the world of a node that runs without a controller (see

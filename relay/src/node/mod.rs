@@ -25,6 +25,7 @@ use std::{
 };
 
 use longspan_proto::{ids::NodeId, wire::Role};
+use longspan_topology::routes::Routes;
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -71,7 +72,7 @@ impl Node {
         metrics::describe();
         let fixed = match config.fixed.clone() {
             Some(fixed) => fixed,
-            None => last_good(&config.node, &control),
+            None => last_good((&config.node, config.role), &control),
         };
         let shared = Arc::new(Shared {
             peers: Peers::new((config.node.clone(), config.role), config.limits.peers),
@@ -84,6 +85,7 @@ impl Node {
             telling: Mutex::new(()),
             reports: watch::Sender::default(),
             unreachable: watch::Sender::new(BTreeSet::new()),
+            logs: Arc::default(),
             stop: CancellationToken::new(),
             endpoint,
             engine,
@@ -173,11 +175,11 @@ impl Node {
 const GOODBYE: Duration = Duration::from_millis(100);
 
 /// The world as it was when this node last ran.
-fn last_good(me: &NodeId, control: &control::Link) -> Fixed {
+fn last_good(me: (&NodeId, Role), control: &control::Link) -> Fixed {
     let (directory, table) = control.last_good().load();
     let directory = directory.map(Directory::from_control).unwrap_or_default();
     let routes = table
-        .map(|table| control::parse(&table, me, &directory, None))
+        .map(|table| control::parse(&table, me, &directory, &Routes::default(), None))
         .transpose()
         .unwrap_or_else(|why| {
             tracing::warn!(%why, "the kept table is not used");
@@ -230,6 +232,7 @@ pub(crate) mod tests {
             admin_url: String::new(),
             version: String::new(),
             attached: Vec::new(),
+            draining: false,
         }
     }
 }

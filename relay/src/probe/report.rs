@@ -20,6 +20,9 @@ const LOOK: Duration = Duration::from_millis(100);
 const LARGE: f64 = 0.2;
 /// What changes by less than this is no change, whatever its share: in µs.
 const SMALL_US: u64 = 2_000;
+/// A change of the loss by more than this is told at once: repairing it costs tens of ms on a long
+/// link.
+const LOSS: f64 = 0.03;
 
 /// Reports until stopped.
 pub(crate) async fn report(shared: Arc<Shared>) {
@@ -98,6 +101,7 @@ fn is_large(old: &[LinkReport], new: &[LinkReport]) -> bool {
             let moved = a.raw_delay_us.abs_diff(b.raw_delay_us);
             a.from != b.from
                 || a.up != b.up
+                || (a.loss - b.loss).abs() > LOSS
                 || differs(a.rtt_us, b.rtt_us)
                 || (moved > SMALL_US && moved as f64 > LARGE * (a.rtt_us as f64 / 2.0))
         })
@@ -127,6 +131,18 @@ mod tests {
         assert!(is_large(&old, &link(100_000, -4_989_999, true)));
         assert!(is_large(&old, &link(100_000, -5_000_000, false)));
         assert!(is_large(&old, &[]));
+    }
+
+    #[test]
+    fn loss_that_comes_is_told_at_once() {
+        let lossy = |loss| {
+            let mut link = link(100_000, 0, true);
+            link[0].loss = loss;
+            link
+        };
+        assert!(!is_large(&lossy(0.01), &lossy(0.03)));
+        assert!(is_large(&lossy(0.01), &lossy(0.05)));
+        assert!(is_large(&lossy(0.15), &lossy(0.01)));
     }
 
     #[test]

@@ -2,7 +2,10 @@
 //! `log` and `ephemeral` (WIRE.md, "Room calls").
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant, SystemTime},
 };
 
@@ -38,6 +41,7 @@ pub async fn run(handle: Handle, limits: Limits, shutdown: CancellationToken) {
         started: Instant::now(),
         inner: Mutex::new(Inner {
             rooms: Rooms::new(limits),
+            held: handle.logs(),
             tracks: Tracks::new(handle),
         }),
     });
@@ -82,6 +86,8 @@ struct Home {
 struct Inner {
     rooms: Rooms,
     tracks: Tracks,
+    /// How many rooms there are, for the controller.
+    held: Arc<AtomicU32>,
 }
 
 /// Keeps a room from being forgotten.
@@ -165,7 +171,7 @@ impl Home {
     fn answer(&self, held: &Held<'_>, request: Request) -> Option<Answer> {
         let now = self.now();
         let mut inner = self.lock();
-        let Inner { rooms, tracks } = &mut *inner;
+        let Inner { rooms, tracks, .. } = &mut *inner;
         let room = rooms.get(now, held.room, held.generation);
         match request {
             Request::Publish(message) => {
@@ -233,6 +239,8 @@ impl Inner {
         for (room, generation) in self.rooms.take_dropped() {
             self.tracks.end(&room, generation);
         }
+        let held = u32::try_from(self.rooms.len()).unwrap_or(u32::MAX);
+        self.held.store(held, Ordering::Relaxed);
     }
 }
 

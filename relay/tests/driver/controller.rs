@@ -2,9 +2,12 @@
 
 use std::net::SocketAddr;
 
-use longspan_proto::control::{
-    self, ClaimReply, ClaimRequest, FromNode, ReleaseReply, ReleaseRequest, ToNode, Welcome,
-    from_node, nodes_server, to_node,
+use longspan_proto::{
+    LEADER_METADATA,
+    control::{
+        self, ClaimReply, ClaimRequest, FromNode, ReleaseReply, ReleaseRequest, ToNode, Welcome,
+        from_node, nodes_server, to_node,
+    },
 };
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
@@ -20,12 +23,14 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// The next word that is neither heartbeat nor report.
+    /// The next word that is neither heartbeat nor report nor status.
     pub async fn word(&mut self) -> from_node::Message {
         loop {
             let word = soon("a word", self.words.message()).await.unwrap().unwrap();
             match word.message.unwrap() {
-                from_node::Message::Heartbeat(_) | from_node::Message::Links(_) => {}
+                from_node::Message::Heartbeat(_)
+                | from_node::Message::Links(_)
+                | from_node::Message::Status(_) => {}
                 word => return word,
             }
         }
@@ -94,6 +99,32 @@ impl nodes_server::Nodes for Service {
     ) -> Result<Response<ReleaseReply>, Status> {
         assert_eq!(request.into_inner().generation, 3);
         Ok(Response::new(ReleaseReply {}))
+    }
+}
+
+/// A controller that does not lead, and says that the one at this URL does.
+pub struct Follower(pub String);
+
+#[tonic::async_trait]
+impl nodes_server::Nodes for Follower {
+    type SessionStream = ReceiverStream<Result<ToNode, Status>>;
+
+    async fn session(
+        &self,
+        _: Request<Streaming<FromNode>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let mut status = Status::unavailable("another leads");
+        let leader = self.0.parse().unwrap();
+        status.metadata_mut().insert(LEADER_METADATA, leader);
+        Err(status)
+    }
+
+    async fn claim(&self, _: Request<ClaimRequest>) -> Result<Response<ClaimReply>, Status> {
+        Err(Status::unavailable("another leads"))
+    }
+
+    async fn release(&self, _: Request<ReleaseRequest>) -> Result<Response<ReleaseReply>, Status> {
+        Err(Status::unavailable("another leads"))
     }
 }
 

@@ -213,6 +213,7 @@ pub fn info(name: &str, address: SocketAddr) -> NodeInfo {
         admin_url: String::new(),
         version: String::new(),
         attached: Vec::new(),
+        draining: false,
     }
 }
 

@@ -3,6 +3,9 @@
 
 mod cases;
 mod fencing;
+mod overrides;
+mod takeover;
+mod traces;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -11,13 +14,22 @@ use std::{
 
 use longspan_proto::{
     control::{self, to_node},
-    ids::{BootId, Generation, NodeId, Room, RoomName, Stream, Tenant},
+    ids::{BootId, Generation, Net, NodeId, Room, RoomName, Stream, Tenant},
     time::Time,
     wire::Role,
 };
 
-use super::*;
-use crate::store::{self, Error, Txn, Write, embedded::Engine};
+use longspan_topology::{
+    encoding,
+    graph::{Link, Metrics},
+    routes::Routes,
+};
+
+use super::{key::Target, *};
+use crate::{
+    routes::Report,
+    store::{self, Error, Txn, Write, embedded::Engine},
+};
 
 pub fn node(name: &str) -> NodeId {
     NodeId::new(name).unwrap()
@@ -66,6 +78,36 @@ pub fn info(id: &str, boot: u64) -> record::Node {
     }
 }
 
+/// A link that lives; one-way ms.
+pub fn report(from: &str, ms: u64) -> Report {
+    Report {
+        from: node(from),
+        link: Link {
+            net: Net::internet(),
+            up: true,
+            metrics: Metrics {
+                raw_delay_us: (ms * 1_000) as i64,
+                rtt_us: ms * 2_000,
+                jitter_p95_us: 0,
+                loss: 0.0,
+            },
+        },
+    }
+}
+
+/// What a node says that knows nothing.
+pub fn join(id: &str, boot: u64, session: LeaseId) -> Join {
+    Join {
+        node: info(id, boot),
+        session,
+        highest: Generation(0),
+        table: None,
+        held: None,
+        streams: Vec::new(),
+        carries: false,
+    }
+}
+
 /// One controller and what became of its outputs.
 pub struct Controller {
     pub state: State,
@@ -76,6 +118,9 @@ pub struct Controller {
     /// What of the store's history it was told.
     told: Revision,
     pub claimed: BTreeMap<Ticket, Result<Granted, Refused>>,
+    pub changed: BTreeMap<Ticket, Result<Changed, Unchanged>>,
+    pub traced: BTreeMap<Ticket, Option<RoomTrace>>,
+    pub audit: Vec<serde_json::Value>,
     pub pushed: BTreeMap<Conn, Vec<to_node::Message>>,
     pub closed: BTreeMap<Conn, Close>,
     pub events: Vec<Event>,
@@ -123,6 +168,9 @@ impl World {
             results: VecDeque::new(),
             told: 0,
             claimed: BTreeMap::new(),
+            changed: BTreeMap::new(),
+            traced: BTreeMap::new(),
+            audit: Vec::new(),
             pushed: BTreeMap::new(),
             closed: BTreeMap::new(),
             events: Vec::new(),
@@ -189,14 +237,15 @@ impl World {
     }
 
     pub fn join_at(&mut self, index: usize, id: &str, boot: u64, session: LeaseId) -> Conn {
+        self.join_with(index, join(id, boot, session))
+    }
+
+    pub fn join_with(&mut self, index: usize, join: Join) -> Conn {
         let conn = self.number();
         let joined = Input::Joined {
             conn,
-            node: Box::new(info(id, boot)),
-            session,
             fresh: conn as LeaseId,
-            highest: Generation(0),
-            table: None,
+            join: Box::new(join),
         };
         self.input(index, joined);
         conn
@@ -254,7 +303,14 @@ impl World {
         let Some((id, call)) = self.controllers[index].calls.pop_front() else {
             return false;
         };
+        let audit = match &call {
+            Call::Audited(_, record) => Some(record.clone()),
+            _ => None,
+        };
         let result = self.make(call);
+        if result.is_ok() {
+            self.controllers[index].audit.extend(audit);
+        }
         self.controllers[index].results.push_back((id, result));
         true
     }
@@ -282,7 +338,9 @@ impl World {
                 let found = self.engine.read(&key, None)?.entries;
                 Ok(Done::Entry(found.into_iter().find(|e| *e.key == *key)))
             }
-            Call::Commit(txn) => self.engine.commit(&txn).map(Done::Committed),
+            Call::Commit(txn) | Call::Audited(txn, _) => {
+                self.engine.commit(&txn).map(Done::Committed)
+            }
             Call::Grant(id, ttl) => self.engine.grant(now, id, ttl).map(|()| Done::Lease),
             Call::KeepAlive(id) => self.engine.keep_alive(now, id).map(|()| Done::Lease),
             Call::Revoke(id) => self.engine.revoke(id).map(|()| Done::Lease),
@@ -378,12 +436,20 @@ impl World {
         &self.controllers[0].state
     }
 
-    /// The newest table a connection was pushed.
-    pub fn table(&self, conn: Conn) -> Option<&control::Table> {
-        let pushed = self.controllers[0].pushed.get(&conn)?;
-        pushed.iter().rev().find_map(|m| match m {
+    /// The table a node has that took all it was pushed on a connection.
+    pub fn table(&self, conn: Conn) -> Option<Routes> {
+        self.table_at(0, conn)
+    }
+
+    pub fn table_at(&self, index: usize, conn: Conn) -> Option<Routes> {
+        let pushed = self.controllers[index].pushed.get(&conn)?;
+        let tables = pushed.iter().filter_map(|m| match m {
             to_node::Message::Table(table) => Some(table),
             _ => None,
+        });
+        tables.fold(None, |held, told| {
+            let held = held.unwrap_or_default();
+            Some(encoding::read(told, &held).expect("a table of what was pushed before"))
         })
     }
 
@@ -418,6 +484,12 @@ impl Controller {
                 Output::Claimed(ticket, answer) => {
                     let before = self.claimed.insert(ticket, answer);
                     assert!(before.is_none(), "one answer a claim");
+                }
+                Output::Changed(ticket, answer) => {
+                    self.changed.insert(ticket, answer);
+                }
+                Output::Traced(ticket, answer) => {
+                    self.traced.insert(ticket, answer.map(|trace| *trace));
                 }
                 Output::Event(event) => self.events.push(event),
             }
