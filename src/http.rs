@@ -96,18 +96,28 @@ impl Api {
         self.ask(Method::POST, path, Some(body)).await
     }
 
+    async fn request(&self, method: Method, url: &str, body: Option<&Value>) -> Outcome<Answer> {
+        let token = self.token.as_deref();
+        let asked = request(method, url, token, body, TIMEOUT).await;
+        asked.map_err(|failure| match failure.kind {
+            crate::failure::Kind::Failed => Failure::failed(format!("{failure}; {}", self.hint)),
+            _ => failure,
+        })
+    }
+
     async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Outcome<Value> {
         let url = format!("{}{path}", self.base);
-        let token = self.token.as_deref();
-        let answer = request(method, &url, token, body, TIMEOUT)
-            .await
-            .map_err(|failure| match failure.kind {
-                crate::failure::Kind::Failed => {
-                    Failure::failed(format!("{failure}; {}", self.hint))
-                }
-                _ => failure,
-            })?;
-        let json: Option<Value> = serde_json::from_slice(&answer.body).ok();
+        let mut answer = self.request(method.clone(), &url, body).await?;
+        let mut json: Option<Value> = serde_json::from_slice(&answer.body).ok();
+        // A controller that does not lead names the one that does; once is enough.
+        let leader = json.as_ref().and_then(|json| json["leader"].as_str());
+        if answer.status == StatusCode::SERVICE_UNAVAILABLE
+            && let Some(leader) = leader
+        {
+            let url = format!("{}/api/v1{path}", leader.trim_end_matches('/'));
+            answer = self.request(method, &url, body).await?;
+            json = serde_json::from_slice(&answer.body).ok();
+        }
         if answer.status.is_success() {
             return json.ok_or_else(|| Failure::failed(format!("{url}: the answer is not JSON")));
         }

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod configs;
+mod drain;
 mod keys;
 mod lab;
 mod links;
@@ -8,6 +9,7 @@ mod nodes;
 pub mod output;
 mod rooms;
 mod routes;
+mod wishes;
 
 use std::{env, io::IsTerminal, path::PathBuf, process::exit, time::Duration};
 
@@ -137,6 +139,12 @@ enum Verb {
     /// Route tables, and why they are as they are
     #[command(subcommand)]
     Route(routes::Verb),
+    /// What operators ask for: cordons, drains, costs, pins
+    #[command(subcommand)]
+    Override(wishes::Override),
+    /// Who changed what
+    #[command(subcommand)]
+    Audit(wishes::Audit),
     /// Keys of users' tokens
     #[command(subcommand)]
     Key(keys::Verb),
@@ -193,6 +201,8 @@ pub fn run(cli: Cli) -> Outcome {
         Verb::Link(verb) => block(links::run(verb, context)),
         Verb::Room(verb) => block(rooms::run(verb, context)),
         Verb::Route(verb) => block(routes::run(verb, context)),
+        Verb::Override(verb) => block(wishes::overrides(verb, context)),
+        Verb::Audit(verb) => block(wishes::audit(verb, context)),
         Verb::Key(verb) => keys::run(verb, context),
         Verb::Lab(verb) => block(lab::run(verb, context)),
         Verb::Bench(verb) => bench::run(&verb, context),

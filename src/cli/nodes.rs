@@ -2,8 +2,13 @@
 
 use clap::Subcommand;
 
-use super::{Context, Watch, output};
-use crate::failure::{Failure, Outcome, hint};
+use serde_json::Value;
+
+use super::{
+    Context, Watch, drain, output,
+    wishes::{Ttl, Why, done},
+};
+use crate::{failure::Outcome, http::escape};
 
 /// Nodes.
 #[derive(Debug, Subcommand)]
@@ -14,11 +19,41 @@ pub enum Verb {
     Show {
         /// Its name
         id: String,
+        #[command(flatten)]
+        watch: Watch,
+    },
+    /// No path crosses a relay any more
+    Cordon {
+        /// The relay
+        id: String,
+        #[command(flatten)]
+        why: Why,
+        #[command(flatten)]
+        ttl: Ttl,
+    },
+    /// Takes a cordon back
+    Uncordon {
+        /// The relay
+        id: String,
+        #[command(flatten)]
+        why: Why,
+    },
+    Drain(drain::Drain),
+    /// Takes a drain back
+    Undrain {
+        /// The relay
+        id: String,
+        #[command(flatten)]
+        why: Why,
     },
 }
 
 pub async fn run(verb: Verb, context: &Context) -> Outcome {
     let api = context.api()?;
+    let ask = async |id: &str, verb: &str, body: Value| {
+        let path = format!("/nodes/{}/{verb}", escape(id));
+        api.post(&path, &body).await
+    };
     let nodes = async || Outcome::Ok(output::items(api.get("/nodes").await?));
     match verb {
         Verb::Ls(watch) => {
@@ -27,7 +62,7 @@ pub async fn run(verb: Verb, context: &Context) -> Outcome {
                 ("ROLE", "/role"),
                 ("REGION", "/region"),
                 ("CITY", "/city"),
-                ("UP", "/up"),
+                ("STATE", "/state"),
                 ("ATTACHED", "/attached"),
                 ("HTTP", "/http"),
                 ("RTMP", "/rtmp"),
@@ -37,18 +72,25 @@ pub async fn run(verb: Verb, context: &Context) -> Outcome {
                 .repeat(async || output::list(context.format, &nodes().await?, &columns))
                 .await
         }
-        Verb::Show { id } => {
-            let nodes = nodes().await?;
-            match nodes.iter().find(|node| node["id"] == id.as_str()) {
-                Some(node) => output::object(context.format, node),
-                None => {
-                    let known = nodes.iter().filter_map(|node| node["id"].as_str());
-                    Err(Failure::not_found(format!(
-                        "no node {id}{}; longspan node ls lists all",
-                        hint(&id, known)
-                    )))
-                }
-            }
+        Verb::Show { id, watch } => {
+            let path = format!("/nodes/{}", escape(&id));
+            watch
+                .repeat(async || output::object(context.format, &api.get(&path).await?))
+                .await
+        }
+        Verb::Cordon { id, why, ttl } => {
+            let mut body = why.body();
+            ttl.put(&mut body);
+            done(context.format, &ask(&id, "cordon", body).await?, "cordoned")
+        }
+        Verb::Uncordon { id, why } => {
+            let answer = ask(&id, "uncordon", why.body()).await?;
+            done(context.format, &answer, "not cordoned")
+        }
+        Verb::Drain(drain) => drain::run(drain, context).await,
+        Verb::Undrain { id, why } => {
+            let answer = ask(&id, "undrain", why.body()).await?;
+            done(context.format, &answer, "not draining")
         }
     }
 }

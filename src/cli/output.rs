@@ -93,6 +93,41 @@ pub fn cell(value: Option<&Value>) -> String {
     }
 }
 
+/// Nodes of a path in their order.
+pub fn arrows(nodes: &Value) -> String {
+    let nodes: Vec<&str> = nodes
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    if nodes.is_empty() {
+        "nothing".to_owned()
+    } else {
+        nodes.join(" → ")
+    }
+}
+
+/// A moment, Unix ms, as people write it: UTC (RFC 3339).
+pub fn clock(unix_ms: u64) -> String {
+    let (days, ms) = (unix_ms / 86_400_000, unix_ms % 86_400_000);
+    // Days to a civil date: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
+    let z = days + 719_468;
+    let (era, of_era) = (z / 146_097, z % 146_097);
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (h, m, s) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1_000 % 60);
+    format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}Z")
+}
+
 /// A length of time with its unit: 300ms, 90s, 1.5s, 30m, 8h.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let split = text.find(|c: char| c != '.' && !c.is_ascii_digit());
@@ -170,6 +205,14 @@ mod tests {
             vec!["hk-relay-1".to_owned(), "yes".to_owned()],
         ];
         assert_eq!(table(&rows), "ID          UP\nhk-relay-1  yes\n");
+    }
+
+    #[test]
+    fn moments_are_utc() {
+        assert_eq!(clock(0), "1970-01-01T00:00:00Z");
+        // 2000-02-29 and the second before 2026-01-01.
+        assert_eq!(clock(951_782_400_000), "2000-02-29T00:00:00Z");
+        assert_eq!(clock(1_767_225_599_000), "2025-12-31T23:59:59Z");
     }
 
     #[test]

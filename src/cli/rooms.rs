@@ -12,8 +12,14 @@ pub enum Verb {
     /// All rooms
     Ls(Watch),
     /// One room: its streams, where they enter, the edges that serve it
-    Show(Name),
-    /// The ways of a room's streams, from where they enter to every edge that serves it
+    Show {
+        #[command(flatten)]
+        name: Name,
+        #[command(flatten)]
+        watch: Watch,
+    },
+    /// The ways of a room's streams to every edge that serves it: by the tables, and as the nodes
+    /// themselves say
     Trace {
         #[command(flatten)]
         name: Name,
@@ -33,12 +39,10 @@ pub struct Name {
 }
 
 impl Name {
-    fn path(&self) -> String {
-        format!(
-            "/rooms/{}?tenant={}",
-            escape(&self.room),
-            escape(&self.tenant)
-        )
+    /// Of the room, or of what is below it.
+    fn path(&self, below: &str) -> String {
+        let (room, tenant) = (escape(&self.room), escape(&self.tenant));
+        format!("/rooms/{room}{below}?tenant={tenant}")
     }
 }
 
@@ -52,12 +56,26 @@ pub async fn run(verb: Verb, context: &Context) -> Outcome {
             };
             watch.repeat(show).await
         }
-        Verb::Show(name) => show(&api.get(&name.path()).await?, context.format),
+        Verb::Show { name, watch } => {
+            let path = name.path("");
+            let show = async || show(&api.get(&path).await?, context.format);
+            watch.repeat(show).await
+        }
         Verb::Trace { name, watch } => {
+            let path = name.path("/trace");
             let show = async || {
-                let ways = trace(&api.get(&name.path()).await?);
-                let columns = [("STREAM", "/stream"), ("EDGE", "/edge"), ("WAY", "/way")];
-                output::list(context.format, &ways, &columns)
+                let answer = api.get(&path).await?;
+                if context.format == Format::Json {
+                    return output::json(&answer);
+                }
+                let columns = [
+                    ("STREAM", "/stream"),
+                    ("EDGE", "/edge"),
+                    ("TRACKS", "/tracks"),
+                    ("WAY NOW", "/now"),
+                    ("BY THE TABLES", "/table"),
+                ];
+                output::list(context.format, &trace(&answer), &columns)
             };
             watch.repeat(show).await
         }
@@ -117,27 +135,43 @@ fn show(room: &Value, format: Format) -> Outcome {
     )
 }
 
-/// One item for each stream and edge.
-fn trace(room: &Value) -> Vec<Value> {
-    let edges = room["edges"].as_array().into_iter().flatten();
-    let ways = edges.flat_map(|edge| {
-        let ways = edge["ways"].as_array().into_iter().flatten();
-        ways.map(|way| {
-            let crossed: Vec<&str> = way["path"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_str)
-                .collect();
-            let shown = if crossed.is_empty() {
-                "no way now".to_owned()
-            } else {
-                crossed.join(" → ")
+/// One item for each stream, edge, and way that some of its tracks take.
+fn trace(answer: &Value) -> Vec<Value> {
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let way = |nodes: &Value| match list(nodes).is_empty() {
+        true => "no way now".to_owned(),
+        false => output::arrows(nodes),
+    };
+    let mut rows = Vec::new();
+    for stream in list(&answer["streams"]) {
+        for edge in list(&stream["edges"]) {
+            let verdict = edge["verdict"].as_str().unwrap_or("?");
+            let table = match verdict {
+                "as_told" => "the same".to_owned(),
+                _ => way(&edge["table"]),
             };
-            json!({ "stream": way["stream"], "edge": edge["edge"], "path": way["path"], "way": shown })
-        })
-    });
-    ways.collect()
+            let row = |tracks: Value, now: String| {
+                json!({
+                    "stream": stream["stream"], "edge": edge["edge"],
+                    "tracks": tracks, "now": now, "table": table,
+                })
+            };
+            let actual = list(&edge["actual"]);
+            if actual.is_empty() {
+                let now = match verdict {
+                    "silent" => "the edge does not answer",
+                    _ => "nobody watches",
+                };
+                rows.push(row(Value::Null, now.to_owned()));
+            }
+            rows.extend(
+                actual
+                    .iter()
+                    .map(|actual| row(actual["tracks"].clone(), way(&actual["nodes"]))),
+            );
+        }
+    }
+    rows
 }
 
 fn names(items: &Value, field: &str) -> Value {
@@ -150,24 +184,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trace_has_a_line_for_each_stream_and_edge() {
-        let room = json!({"edges": [
-            {"edge": "sg-edge-1", "ways": [
-                {"stream": "teacher", "path": ["hk-edge-1", "hk-relay-1", "sg-relay-1", "sg-edge-1"]},
-                {"stream": "screen", "path": []},
-            ]},
-            {"edge": "hk-edge-1", "ways": []},
-        ]});
-        let ways = trace(&room);
-        assert_eq!(ways.len(), 2);
-        assert_eq!(
-            ways[0]["way"],
-            "hk-edge-1 → hk-relay-1 → sg-relay-1 → sg-edge-1"
-        );
-        assert_eq!(ways[1]["way"], "no way now");
-        assert_eq!(
-            names(&room["edges"], "edge"),
-            json!(["sg-edge-1", "hk-edge-1"])
-        );
+    fn a_trace_has_a_line_for_each_stream_edge_and_way() {
+        let answer = json!({"streams": [{"stream": "teacher", "edges": [
+            {"edge": "sg-edge-1", "verdict": "as_told",
+             "table": ["hk-edge-1", "hk-relay-1", "sg-edge-1"],
+             "actual": [{"tracks": ["audio", "video"], "nodes": ["hk-edge-1", "hk-relay-1", "sg-edge-1"]}]},
+            {"edge": "us-edge-1", "verdict": "not_pulled", "table": ["hk-edge-1", "us-edge-1"], "actual": []},
+            {"edge": "de-edge-1", "verdict": "silent", "table": [], "actual": []},
+        ]}]});
+        let rows = trace(&answer);
+        assert_eq!(rows.len(), 3);
+        assert_eq!(rows[0]["now"], "hk-edge-1 → hk-relay-1 → sg-edge-1");
+        assert_eq!(rows[0]["table"], "the same");
+        assert_eq!(rows[1]["now"], "nobody watches");
+        assert_eq!(rows[1]["table"], "hk-edge-1 → us-edge-1");
+        assert_eq!(rows[2]["table"], "no way now");
+        assert_eq!(names(&answer["streams"], "stream"), json!(["teacher"]));
     }
 }

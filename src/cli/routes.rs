@@ -3,7 +3,10 @@
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{Context, Format, output};
+use super::{
+    Context, Format, Watch, output,
+    wishes::{Ttl, Why, done},
+};
 use crate::{failure::Outcome, http::escape};
 
 /// Routes.
@@ -13,6 +16,31 @@ pub enum Verb {
     Table {
         /// Whose
         node: String,
+        #[command(flatten)]
+        watch: Watch,
+    },
+    /// Pins the path from a node to a relay
+    Pin {
+        /// Where it begins: an edge or a relay
+        from: String,
+        /// The relay it leads to
+        to: String,
+        /// The relays between, in order; without it, the direct link
+        #[arg(long, value_name = "RELAY,…", value_delimiter = ',')]
+        via: Vec<String>,
+        #[command(flatten)]
+        why: Why,
+        #[command(flatten)]
+        ttl: Ttl,
+    },
+    /// Takes a pin back
+    Unpin {
+        /// Where it begins
+        from: String,
+        /// The relay it leads to
+        to: String,
+        #[command(flatten)]
+        why: Why,
     },
     /// Why a room's streams take the way they take: candidates, their cost, why not the others
     Explain {
@@ -24,20 +52,54 @@ pub enum Verb {
         /// Whose room it is
         #[arg(long, default_value = "default")]
         tenant: String,
+        #[command(flatten)]
+        watch: Watch,
     },
 }
 
 pub async fn run(verb: Verb, context: &Context) -> Outcome {
     let api = context.api()?;
     match verb {
-        Verb::Table { node } => {
+        Verb::Table { node, watch } => {
             let path = format!("/routes/table?node={}", escape(&node));
-            table(&api.get(&path).await?, context.format)
+            let show = async || table(&api.get(&path).await?, context.format);
+            watch.repeat(show).await
         }
-        Verb::Explain { room, from, tenant } => {
+        Verb::Pin {
+            from,
+            to,
+            via,
+            why,
+            ttl,
+        } => {
+            let mut body = why.body();
+            ttl.put(&mut body);
+            body["from"] = from.into();
+            body["to"] = to.into();
+            body["via"] = via.into();
+            done(
+                context.format,
+                &api.post("/routes/pin", &body).await?,
+                "pinned",
+            )
+        }
+        Verb::Unpin { from, to, why } => {
+            let mut body = why.body();
+            body["from"] = from.into();
+            body["to"] = to.into();
+            let answer = api.post("/routes/unpin", &body).await?;
+            done(context.format, &answer, "not pinned")
+        }
+        Verb::Explain {
+            room,
+            from,
+            tenant,
+            watch,
+        } => {
             let (room, from, tenant) = (escape(&room), escape(&from), escape(&tenant));
             let path = format!("/routes/explain?room={room}&from={from}&tenant={tenant}");
-            explain(&api.get(&path).await?, context.format)
+            let show = async || explain(&api.get(&path).await?, context.format);
+            watch.repeat(show).await
         }
     }
 }
@@ -56,7 +118,7 @@ fn table(answer: &Value, format: Format) -> Outcome {
         .flat_map(|(to, ways)| {
             let ways = ways.as_array().into_iter().flatten();
             ways.map(move |way| {
-                json!({ "to": to, "cost": way["cost_ms"], "way": arrows(&way["nodes"]) })
+                json!({ "to": to, "cost": way["cost_ms"], "way": output::arrows(&way["nodes"]) })
             })
         })
         .collect();
@@ -98,8 +160,8 @@ fn explain(answer: &Value, format: Format) -> Outcome {
         for moved in why["moves"].as_array().into_iter().flatten() {
             output::print(&format!(
                 "moved from {} to {}: {}\n",
-                arrows(&moved["before"]),
-                arrows(&moved["after"]),
+                output::arrows(&moved["before"]),
+                output::arrows(&moved["after"]),
                 output::cell(moved.get("reason"))
             ))?;
         }
@@ -121,23 +183,9 @@ fn candidate(candidate: &Value) -> Value {
         "jitter": sum("jitter_ms"),
         "repair": sum("repair_ms"),
         "hops": sum("hop_ms"),
-        "way": arrows(&candidate["nodes"]),
+        "way": output::arrows(&candidate["nodes"]),
         "not_taken": candidate["not_taken"],
     })
-}
-
-fn arrows(nodes: &Value) -> String {
-    let nodes: Vec<&str> = nodes
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
-    if nodes.is_empty() {
-        "nothing".to_owned()
-    } else {
-        nodes.join(" → ")
-    }
 }
 
 #[cfg(test)]
