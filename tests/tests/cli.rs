@@ -75,8 +75,8 @@ fn help_version_schema_and_completion_succeed() {
     }
     let (_, help, _) = run(&["--help"]);
     // What does not exist yet is absent, not stubbed.
-    for verb in ["audit", "netcheck", "cordon"] {
-        assert!(!help.contains(verb), "{verb}");
+    for verb in ["netcheck", "top", "context"] {
+        assert!(!help.contains(&format!("  {verb} ")), "{verb}");
     }
     let (_, schema, _) = run(&["config", "schema", "--role", "edge", "-o", "json"]);
     let schema: Value = serde_json::from_str(&schema).expect("JSON");
@@ -93,6 +93,24 @@ fn wrong_usage_is_one_line_and_2() {
     refused(&["nod", "ls"], 2, &["nod", "node"]);
     refused(&["node", "ls", "--fast"], 2, &["--fast"]);
     refused(&["node", "show"], 2, &["ID"]);
+    for change in [
+        &["node", "cordon", "hk-relay-1"][..],
+        &["node", "drain", "hk-relay-1"],
+        &["link", "cordon", "a", "b"],
+        &["route", "unpin", "a", "b"],
+    ] {
+        refused(change, 2, &["--reason"]);
+    }
+    refused(
+        &["link", "cost", "a", "b", "--reason", "r"],
+        2,
+        &["--add", "--factor", "--clear"],
+    );
+    refused(
+        &["node", "cordon", "a", "--reason", "r", "--ttl", "30"],
+        2,
+        &["30", "30m"],
+    );
     refused(
         &["up", "--regions", "hk,cn-shangai"],
         2,
@@ -266,7 +284,23 @@ fn answers_become_tables_json_and_exit_codes() {
     let url = controller(|path| match path {
         "/api/v1/nodes" => (
             200,
-            r#"[{"id":"hk-relay-1","role":"relay","region":"hk","up":true},{"id":"sg-edge-1","up":false}]"#,
+            r#"[{"id":"hk-relay-1","role":"relay","region":"hk","state":"up"},{"id":"sg-edge-1","state":"down"}]"#,
+        ),
+        "/api/v1/nodes/hk-relay-1" => (200, r#"{"id":"hk-relay-1","region":"hk"}"#),
+        "/api/v1/nodes/hk-relay-2" => (
+            404,
+            r#"{"error":"not_found","message":"there is no node hk-relay-2 (did you mean hk-relay-1?)"}"#,
+        ),
+        "/api/v1/nodes/hk-relay-1/cordon" => {
+            (200, r#"{"target":"node hk-relay-1","changed":true}"#)
+        }
+        "/api/v1/routes/pin" => (
+            409,
+            r#"{"error":"refused","message":"no link from a to b is up"}"#,
+        ),
+        "/api/v1/links/a/b/cost" => (
+            400,
+            r#"{"error":"bad_request","message":"added_ms: 20000 is not within 0 … 10000"}"#,
         ),
         "/api/v1/rooms/math%20101?tenant=default" => (
             404,
@@ -292,7 +326,7 @@ fn answers_become_tables_json_and_exit_codes() {
         .map(|line| line.split_whitespace().collect())
         .collect();
     assert_eq!(lines[0][..3], ["ID", "ROLE", "REGION"]);
-    assert_eq!(lines[1][..5], ["hk-relay-1", "relay", "hk", "-", "yes"]);
+    assert_eq!(lines[1][..5], ["hk-relay-1", "relay", "hk", "-", "up"]);
     let (_, out, _) = run(&with(&["node", "show", "hk-relay-1", "-o", "json"]));
     let node: Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!(node["region"], "hk");
@@ -306,6 +340,24 @@ fn answers_become_tables_json_and_exit_codes() {
         &with(&["room", "show", "math 101"]),
         3,
         &["there is no room default/math 101"],
+    );
+    let why = ["--reason", "new cables"];
+    let cordon = [&["node", "cordon", "hk-relay-1"], &why[..]].concat();
+    let (code, out, errors) = run(&with(&cordon));
+    assert_eq!(
+        (code, out.trim()),
+        (0, "node hk-relay-1: cordoned"),
+        "{errors}"
+    );
+    refused(
+        &with(&[&["route", "pin", "a", "b"], &why[..]].concat()),
+        4,
+        &["no link from a to b is up"],
+    );
+    refused(
+        &with(&[&["link", "cost", "a", "b", "--add", "20s"], &why[..]].concat()),
+        2,
+        &["20000", "10000"],
     );
     refused(&with(&["room", "ls"]), 4, &["not with this token"]);
     refused(&with(&["link", "ls"]), 1, &["nobody leads"]);

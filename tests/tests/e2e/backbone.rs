@@ -45,12 +45,18 @@ pub struct Region {
 impl Backbone {
     /// Starts it with free ports and a data directory of its own, and waits until it is ready.
     pub fn start(args: &[&str]) -> Backbone {
+        Backbone::start_with(args, &[])
+    }
+
+    /// The same with more in the environment of all its processes.
+    pub fn start_with(args: &[&str], env: &[(&str, &str)]) -> Backbone {
         let data = tempfile::tempdir().expect("a temporary directory");
         let mut command = Command::new(binary());
         command
             .args(["up", "-o", "json", "--port-base", "auto", "--data-dir"])
             .arg(data.path())
-            .args(args);
+            .args(args)
+            .envs(env.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut process = Process::spawn("longspan up", &mut command);
         let stdout = process.child().stdout.take().expect("piped");

@@ -11,6 +11,7 @@ mod media;
 mod obs;
 mod process;
 
+mod controllers;
 mod crowd;
 mod lesson;
 mod messages;

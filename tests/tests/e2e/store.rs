@@ -24,15 +24,15 @@ fn free() -> SocketAddr {
 }
 
 /// An etcd of the test's own, on free ports.
-struct Etcd {
+pub struct Etcd {
     process: Option<Process>,
     data: TempDir,
-    client: String,
+    pub client: String,
     peer: String,
 }
 
 impl Etcd {
-    fn start() -> Etcd {
+    pub fn start() -> Etcd {
         let mut etcd = Etcd::new();
         etcd.run();
         etcd
@@ -77,7 +77,7 @@ impl Etcd {
         self.process = None;
     }
 
-    fn keys(&self) -> Vec<String> {
+    pub fn keys(&self) -> Vec<String> {
         let output = Command::new("etcdctl")
             .env("ETCDCTL_API", "3")
             .args([
