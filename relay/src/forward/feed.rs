@@ -67,7 +67,7 @@ impl Forwarder {
         if self.open_group(now, key, header) == Opened::Past {
             match purpose {
                 Some(Purpose::Backfill(_)) => return self.overlapped(now, key, peer, stream),
-                Some(Purpose::Move) if confirmed => self.switch(now, key),
+                Some(purpose) if confirmed && purpose.takes_over() => self.switch(now, key),
                 _ => {}
             }
             return self.stop(peer, stream);
@@ -128,7 +128,7 @@ impl Forwarder {
         };
         // Before the frame is handed on, so that the new chain goes down before it.
         let purpose = track.purpose(peer, sub);
-        if purpose == Some(Purpose::Move)
+        if purpose.is_some_and(Purpose::takes_over)
             && track.leg_mut(peer, sub).is_some_and(|leg| leg.confirmed())
             && track.cache.get(group).is_none_or(|g| index <= g.end())
         {

@@ -49,6 +49,7 @@ fn config(node: NodeId, role: Role) -> Config {
             ..Limits::default()
         },
         linger: Duration::from_millis(500),
+        hold: Duration::from_secs(1),
         ..Config::new(node, role)
     }
 }

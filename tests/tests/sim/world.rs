@@ -19,6 +19,7 @@ use longspan_proto::{
 use longspan_relay::forward::{
     Config, Forwarder, Input, LocalKey, Output, PeerKey, Stats, StreamKey, Transmit,
 };
+use longspan_topology::link;
 
 use super::{
     Dice, check,
@@ -424,12 +425,21 @@ impl World {
     }
 
     /// The driver's suspicion of a link, at one end.
-    pub fn suspect(&mut self, link: usize, side: usize, suspect: bool) {
-        if let Some(conn) = self.links[link]
+    pub fn suspect(&mut self, at: usize, side: usize, suspect: bool) {
+        if let Some(conn) = self.links[at]
             && self.conns[conn].known[side]
         {
             let (node, peer) = self.conns[conn].ends[side];
-            self.input(node, Input::Suspect { peer, suspect });
+            let why = link::Why {
+                cause: link::Cause::Silence,
+                silence: Duration::from_millis(90),
+                unanswered: 0,
+            };
+            let event = match suspect {
+                true => link::Event::Suspect(why),
+                false => link::Event::Up,
+            };
+            self.input(node, Input::Link { peer, event });
         }
     }
 
@@ -523,7 +533,7 @@ impl World {
                     self.send(node, peer, Lane::Control, SMALL, Item::Control(message));
                 }
                 Output::Ready { peer } => self.pull(node, peer),
-                Output::Stop { .. } => {}
+                Output::Stop { .. } | Output::Healed { .. } => {}
                 Output::Disconnect { reason, .. } => {
                     panic!("{} finds fault: {reason}", self.graph.names[node])
                 }
