@@ -17,10 +17,17 @@ const STEP: Duration = Duration::from_millis(250);
 /// So many: a little more than [`TABLE_AGE`] of them.
 const KEPT: usize = 12;
 
+/// A link's measures have settled after this (the prober's `settling_for`); before, what it came to
+/// cost is how it is.
+const SETTLES: Duration = Duration::from_secs(5);
+/// What is less than this, in µs, is noise of the jitter's percentile.
+const NOISE_US: i64 = 5_000;
+
 /// See the [module](self). Costs in µs ([`crate::cost`]).
 #[derive(Debug, Clone, Default)]
 pub struct Drift {
     kept: VecDeque<(Time, i64)>,
+    since: Option<Time>,
     told: Option<i64>,
     now: Option<i64>,
 }
@@ -30,8 +37,10 @@ impl Drift {
     pub fn costs(&mut self, now: Time, cost: Option<i64>) {
         self.now = cost;
         let Some(cost) = cost else { return };
-        // A link younger than its table: the table does not know it, or knows it as it began.
-        self.told.get_or_insert(cost);
+        let since = *self.since.get_or_insert(now);
+        if self.told.is_none() || now.saturating_since(since) < SETTLES {
+            self.told = Some(cost);
+        }
         let last = self.kept.back().map(|(at, _)| *at);
         if last.is_none_or(|last| now.saturating_since(last) >= STEP) {
             if self.kept.len() == KEPT {
@@ -48,10 +57,13 @@ impl Drift {
         self.told = known.map(|(_, cost)| *cost);
     }
 
-    /// How much more it costs than the table knows, in µs; 0 for less.
+    /// How much more it costs than the table knows, in µs; 0 for less, or for little more.
     pub fn extra_us(&self) -> u64 {
         match (self.now, self.told) {
-            (Some(now), Some(told)) => now.saturating_sub(told).max(0) as u64,
+            (Some(now), Some(told)) => match now.saturating_sub(told) {
+                extra if extra < NOISE_US => 0,
+                extra => extra as u64,
+            },
             _ => 0,
         }
     }
@@ -68,29 +80,44 @@ mod tests {
     #[test]
     fn what_a_link_came_to_cost_since_the_table_counts() {
         let mut drift = Drift::default();
-        for ms in (0..5_000).step_by(100) {
+        for ms in (0..8_000).step_by(100) {
             drift.costs(at(ms), Some(-40_000));
         }
-        drift.told(at(5_000));
-        drift.costs(at(5_100), Some(-10_000));
+        drift.told(at(8_000));
+        drift.costs(at(8_100), Some(-10_000));
         assert_eq!(drift.extra_us(), 30_000);
-        drift.costs(at(5_200), Some(-50_000));
+        drift.costs(at(8_200), Some(-50_000));
         assert_eq!(drift.extra_us(), 0, "less is no cost");
+        drift.costs(at(8_300), Some(-35_001));
+        assert_eq!(drift.extra_us(), 0, "nor is noise");
+        drift.costs(at(8_400), Some(-35_000));
+        assert_eq!(drift.extra_us(), 5_000);
+    }
+
+    #[test]
+    fn a_young_link_is_as_it_is() {
+        let mut drift = Drift::default();
+        drift.costs(at(0), Some(1_000));
+        drift.told(at(100));
+        drift.costs(at(4_999), Some(61_000));
+        assert_eq!(drift.extra_us(), 0);
+        drift.costs(at(5_000), Some(121_000));
+        assert_eq!(drift.extra_us(), 60_000);
     }
 
     #[test]
     fn a_table_on_its_way_during_the_change_does_not_hide_it() {
         let mut drift = Drift::default();
-        for ms in (0..5_000).step_by(100) {
-            let cost = if ms < 3_500 { 20_000 } else { 80_000 };
+        for ms in (0..9_000).step_by(100) {
+            let cost = if ms < 7_500 { 20_000 } else { 80_000 };
             drift.costs(at(ms), Some(cost));
         }
-        drift.told(at(5_000));
+        drift.told(at(9_000));
         assert_eq!(drift.extra_us(), 60_000);
-        for ms in (5_000..8_000).step_by(100) {
+        for ms in (9_000..12_000).step_by(100) {
             drift.costs(at(ms), Some(80_000));
         }
-        drift.told(at(8_000));
+        drift.told(at(12_000));
         assert_eq!(drift.extra_us(), 0, "the next one knows");
     }
 }
