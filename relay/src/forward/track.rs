@@ -24,6 +24,8 @@ pub(super) struct Leg {
     pub(super) deadline: Option<Time>,
     /// The nodes the track crosses, the neighbour last; empty until confirmed.
     pub(super) chain: Vec<NodeId>,
+    /// It opened a group, or announced one dropped: it has begun to serve.
+    pub(super) fed: bool,
     /// It brought what is held already: a backfill has reached what the active leg brings.
     pub(super) overlaps: bool,
     /// Its open groups.

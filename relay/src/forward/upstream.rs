@@ -167,6 +167,7 @@ impl Forwarder {
             start,
             deadline: Some(now + rtt + self.config.confirm_margin),
             chain: Vec::new(),
+            fed: false,
             overlaps: false,
             streams: Vec::new(),
         })
