@@ -320,3 +320,49 @@ fn what_a_newcomer_lacks_is_fetched_from_the_next_upstream() {
         "{backfill:?}"
     );
 }
+
+#[test]
+fn live_sound_goes_before_what_a_mass_move_replays() {
+    let mut lone = Lone::new();
+    let a = lone.peer(1, "a");
+    for n in 0..50u64 {
+        let name = format!("v{n}");
+        lone.publish(&name);
+        lone.publish_group(&name, 0);
+        for _ in 0..20 {
+            lone.publish_frame(&name, Priority::VideoDelta, 1_000);
+        }
+    }
+    lone.publish("audio");
+    lone.publish_group("audio", 0);
+    let ask = |lone: &mut Lone, id: u64, name: &str| {
+        let subscribe = longspan_proto::wire::Subscribe {
+            id,
+            track: super::track(name),
+            path: Vec::new(),
+            crossed: nodes(&["a"]),
+            start: at(0, 2),
+            rate: 0,
+            budget_ms: 0,
+            ticket: bytes::Bytes::new(),
+        };
+        lone.hear(a, Message::Subscribe(subscribe));
+    };
+    ask(&mut lone, 1_000, "audio");
+    for n in 0..50 {
+        ask(&mut lone, n, &format!("v{n}"));
+    }
+    let now = lone.now;
+    for _ in 0..200 {
+        assert!(lone.core.poll_transmit(now, a).is_some());
+    }
+    for _ in 0..3 {
+        lone.publish_frame("audio", Priority::Realtime, 100);
+    }
+    let next = lone.sent(a);
+    let sound = next
+        .iter()
+        .position(|what| what.starts_with("frame"))
+        .unwrap();
+    assert!(sound <= 1, "its stream, then the frame: {:?}", &next[..5]);
+}
