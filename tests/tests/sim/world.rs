@@ -19,7 +19,7 @@ use longspan_proto::{
 use longspan_relay::forward::{
     Config, Forwarder, Input, LocalKey, Output, PeerKey, Stats, StreamKey, Transmit,
 };
-use longspan_topology::link;
+use longspan_topology::link::{self, Life};
 
 use super::{
     Dice, check,
@@ -424,8 +424,13 @@ impl World {
         }
     }
 
-    /// The driver's suspicion of a link, at one end.
+    /// The prober's suspicion of a link, at one end.
     pub fn suspect(&mut self, at: usize, side: usize, suspect: bool) {
+        self.judge(at, side, if suspect { Life::Suspect } else { Life::Up });
+    }
+
+    /// What the prober of a link says at one end.
+    pub fn judge(&mut self, at: usize, side: usize, life: Life) {
         if let Some(conn) = self.links[at]
             && self.conns[conn].known[side]
         {
@@ -435,11 +440,22 @@ impl World {
                 silence: Duration::from_millis(90),
                 unanswered: 0,
             };
-            let event = match suspect {
-                true => link::Event::Suspect(why),
-                false => link::Event::Up,
+            let event = match life {
+                Life::Up => link::Event::Up,
+                Life::Suspect => link::Event::Suspect(why),
+                Life::Down => link::Event::Down(why),
             };
             self.input(node, Input::Link { peer, event });
+        }
+    }
+
+    /// A link costs one end more than its table says.
+    pub fn cost(&mut self, at: usize, side: usize, extra_us: u64) {
+        if let Some(conn) = self.links[at]
+            && self.conns[conn].known[side]
+        {
+            let (node, peer) = self.conns[conn].ends[side];
+            self.input(node, Input::Cost { peer, extra_us });
         }
     }
 
