@@ -258,6 +258,11 @@ impl State {
                         port.close(reason);
                     }
                 }
+                Output::Healed { trouble, took } => {
+                    metrics::counter!("longspan_failovers_total", "cause" => trouble.as_str())
+                        .increment(1);
+                    metrics::histogram!("longspan_failover_recover_seconds").record(took);
+                }
                 Output::Local { local, event } => {
                     if let Some(inbox) = self.locals.get(&local) {
                         inbox.push(event);

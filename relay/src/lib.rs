@@ -5,9 +5,10 @@
 //! * [`roomlog`]: a room's home: gives its messages their order.
 //! * [`tls`]: who a node is to others.
 //! * [`quic`]: connections between neighbours; `probe`: what is measured beside them; `calls`:
-//!   streams along a path; `control`: the session with the controllers; `engine`: the core's
-//!   driver.
+//!   streams along a path; `attach`: over which relay an edge is reached; `control`: the session
+//!   with the controllers; `engine`: the core's driver.
 
+mod attach;
 mod calls;
 mod control;
 mod engine;

@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use longspan_proto::{
@@ -13,6 +14,7 @@ use longspan_proto::{
     time::Time,
     wire::{Role, Stamp},
 };
+use longspan_topology::link::Need;
 use tokio::sync::watch;
 
 use crate::{forward::PeerKey, probe::Link, quic::limits};
@@ -33,11 +35,33 @@ pub(crate) struct Peer {
     pub leaving: AtomicBool,
     /// When a frame last crossed the connection, in µs of this node's clock.
     pub carried: AtomicU64,
+    /// Tracks would move to it if their neighbour failed.
+    pub backup: AtomicBool,
 }
+
+/// A link that a frame crossed within this time carries tracks: a group a second, and one late.
+const CARRYING_FOR: Duration = Duration::from_secs(2);
 
 impl Peer {
     pub fn carries(&self, now: Time) {
-        self.carried.store(now.as_micros(), Ordering::Relaxed);
+        let before = self.carried.swap(now.as_micros(), Ordering::Relaxed);
+        if before == 0 || now.saturating_since(Time::from_micros(before)) >= CARRYING_FOR {
+            // It is probed as such from now on.
+            self.link.wake();
+        }
+    }
+
+    /// What its link is needed for.
+    pub fn need(&self, now: Time) -> Need {
+        let carried = self.carried.load(Ordering::Relaxed);
+        let since = now.saturating_since(Time::from_micros(carried));
+        if carried != 0 && since < CARRYING_FOR {
+            Need::Carrying
+        } else if self.backup.load(Ordering::Relaxed) {
+            Need::Backup
+        } else {
+            Need::Idle
+        }
     }
 
     /// How old a frame with this stamp is now, in µs: what it was at the sender's, what this

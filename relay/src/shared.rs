@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    attach,
     calls::Served,
     control::{Link as ControlLink, derive},
     engine::Engine,
@@ -66,7 +67,9 @@ impl Shared {
             .collect();
         let told = self.routes.borrow().clone();
         let directory = self.directory.borrow().clone();
-        let routes = Arc::new(derive(&told, &directory, self.config.role, &connected));
+        let mut routes = derive(&told, &directory, self.config.role, &connected);
+        attach::best_first(&mut routes, &self.config.node);
+        let routes = Arc::new(routes);
         if **self.ways.borrow() != *routes {
             self.engine.handle(Input::Routes(routes.clone()));
             self.ways.send_replace(routes);

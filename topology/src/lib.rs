@@ -6,13 +6,13 @@
 //! * [`tables`]: making and checking route tables; [`encoding`]: how they travel.
 //! * [`hysteresis`]: when a better path is worth moving to.
 //! * [`ring`]: which relay a room is at home on.
-//! * [`estimator`]: delay, jitter and loss of a link out of probes, and whether it lives.
+//! * [`link`]: one end of a link: its delay, jitter and loss out of probes, and whether it lives.
 
 pub mod cost;
 pub mod encoding;
-pub mod estimator;
 pub mod graph;
 pub mod hysteresis;
+pub mod link;
 pub mod paths;
 pub mod ring;
 pub mod routes;

@@ -51,10 +51,16 @@ impl Routes {
     /// nodes without `me`, `origin` last. A relay is reached by its paths; an edge through the
     /// relays it is attached to. Empty: no way is known.
     pub fn ways(&self, me: &NodeId, origin: &NodeId) -> Vec<Vec<NodeId>> {
+        let ways = self.priced(me, origin).into_iter();
+        ways.map(|(_, way)| way).collect()
+    }
+
+    /// The same, each with its cost in µs (to an edge: to where it is attached).
+    pub fn priced(&self, me: &NodeId, origin: &NodeId) -> Vec<(u64, Vec<NodeId>)> {
         if let Some(paths) = self.paths.get(origin) {
             let mut paths: Vec<&Path> = paths.iter().collect();
             paths.sort_by_key(|p| p.cost_us);
-            return paths.into_iter().map(nodes).collect();
+            return paths.into_iter().map(|p| (p.cost_us, nodes(p))).collect();
         }
         let mut ways: Vec<(u64, Vec<NodeId>)> = Vec::new();
         for relay in self.attached.get(origin).into_iter().flatten() {
@@ -69,7 +75,7 @@ impl Routes {
             }
         }
         ways.sort_by_key(|(cost, _)| *cost);
-        ways.into_iter().map(|(_, way)| way).collect()
+        ways
     }
 }
 

@@ -1,6 +1,8 @@
 //! Probes: what neighbours say beside QUIC, on the same UDP sockets, to measure a link (WIRE.md,
 //! "Probes").
 
+use std::time::Duration;
+
 use aws_lc_rs::hmac;
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -13,9 +15,14 @@ pub const FIRST_BYTE: u8 = 0x2a;
 /// Length of the truncated HMAC-SHA256 tag, in bytes.
 pub const TAG_LEN: usize = 8;
 /// Length of a probe, in bytes.
-pub const LEN: usize = 1 + 8 + 4 + 8 + 1 + 4 + 8 + 4 + 4 + TAG_LEN;
+pub const LEN: usize = 1 + 8 + 4 + 8 + 1 + 4 + 8 + 4 + 4 + 2 + TAG_LEN;
 /// Label under which the key is exported from the TLS session (RFC 8446 §7.5).
 pub const EXPORT_LABEL: &[u8] = b"EXPORTER-longspan-probe";
+
+/// Flag: the echo was heard; without it its fields are 0.
+const HEARD: u8 = 1 << 0;
+/// Flag: an answer is wanted at once.
+const ANSWER: u8 = 1 << 1;
 
 /// The key of one session; both ends export the same (see [`Probe::decode`]).
 #[derive(Debug, Clone)]
@@ -53,6 +60,12 @@ pub struct Probe {
     /// How many probes of the other side were heard since the session began: with the sender's
     /// own count this gives the loss of the direction towards the sender.
     pub heard: u32,
+    /// The sender's next probe leaves at the latest so many ms after this one: so that the
+    /// receiver knows when silence begins, whatever the sender's cadence is now.
+    pub next_ms: u16,
+    /// The sender wants a probe back at once. One that is sent for this reason alone does not
+    /// ask for an answer itself.
+    pub answer: bool,
 }
 
 /// Whether a datagram is a probe and not QUIC's.
@@ -61,6 +74,11 @@ pub fn is_probe(datagram: &[u8]) -> bool {
 }
 
 impl Probe {
+    /// See [`Probe::next_ms`].
+    pub fn next(&self) -> Duration {
+        Duration::from_millis(self.next_ms.into())
+    }
+
     /// The datagram.
     pub fn encode(&self, key: &Key) -> Bytes {
         let mut out = BytesMut::with_capacity(LEN);
@@ -68,7 +86,9 @@ impl Probe {
         out.put_u64(self.boot.0);
         out.put_u32(self.seq);
         out.put_u64(self.sent.as_micros());
-        out.put_u8(u8::from(self.echo.is_some()));
+        let heard = if self.echo.is_some() { HEARD } else { 0 };
+        let answer = if self.answer { ANSWER } else { 0 };
+        out.put_u8(heard | answer);
         let echo = self.echo.unwrap_or(Echo {
             seq: 0,
             sent: Time::ZERO,
@@ -78,6 +98,7 @@ impl Probe {
         out.put_u64(echo.sent.as_micros());
         out.put_u32(echo.held_us);
         out.put_u32(self.heard);
+        out.put_u16(self.next_ms);
         let tag = hmac::sign(&key.0, &out);
         out.put_slice(&tag.as_ref()[..TAG_LEN]);
         out.freeze()
@@ -113,19 +134,22 @@ impl Probe {
         let boot = BootId(u64::from_be_bytes(r.array("boot")?));
         let seq = u32::from_be_bytes(r.array("seq")?);
         let sent = Time::from_micros(u64::from_be_bytes(r.array("sent")?));
-        let heard_any = r.u8("flags")? & 1 == 1;
+        let flags = r.u8("flags")?;
         let echo = Echo {
             seq: u32::from_be_bytes(r.array("echoed seq")?),
             sent: Time::from_micros(u64::from_be_bytes(r.array("echoed time")?)),
             held_us: u32::from_be_bytes(r.array("held")?),
         };
         let heard = u32::from_be_bytes(r.array("heard")?);
+        let next_ms = u16::from_be_bytes(r.array("next")?);
         Ok(Probe {
             boot,
             seq,
             sent,
-            echo: heard_any.then_some(echo),
+            echo: (flags & HEARD != 0).then_some(echo),
             heard,
+            next_ms,
+            answer: flags & ANSWER != 0,
         })
     }
 }
@@ -150,9 +174,11 @@ mod tests {
                 held_us: 500,
             }),
             heard: 7,
+            next_ms: 25,
+            answer: true,
         };
         let bytes = probe.encode(&Key::new(&KEY));
-        let body = b"\x2a\x01\x02\x03\x04\x05\x06\x07\x08\x00\x00\x00\x09\x00\x00\x00\x00\x00\x0f\x42\x40\x01\x00\x00\x00\x08\x00\x00\x00\x00\x00\x1e\x84\x80\x00\x00\x01\xf4\x00\x00\x00\x07";
+        let body = b"\x2a\x01\x02\x03\x04\x05\x06\x07\x08\x00\x00\x00\x09\x00\x00\x00\x00\x00\x0f\x42\x40\x03\x00\x00\x00\x08\x00\x00\x00\x00\x00\x1e\x84\x80\x00\x00\x01\xf4\x00\x00\x00\x07\x00\x19";
         assert_eq!(&bytes[..LEN - TAG_LEN], body);
         let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &KEY), body);
         assert_eq!(&bytes[LEN - TAG_LEN..], &tag.as_ref()[..TAG_LEN]);
@@ -167,6 +193,8 @@ mod tests {
             sent: Time::ZERO,
             echo: None,
             heard: 0,
+            next_ms: 1_000,
+            answer: false,
         };
         let good = probe.encode(&Key::new(&KEY));
         assert_eq!(Probe::decode(&good, &Key::new(&KEY)), Ok(probe));
@@ -190,9 +218,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn probes_come_back(boot: u64, seq: u32, sent: u64, echo in proptest::option::of(any::<(u32, u64, u32)>()), heard: u32) {
+        fn probes_come_back(boot: u64, seq: u32, sent: u64, echo in proptest::option::of(any::<(u32, u64, u32)>()), heard: u32, next_ms: u16, answer: bool) {
             let echo = echo.map(|(seq, sent, held_us)| Echo { seq, sent: Time::from_micros(sent), held_us });
-            let probe = Probe { boot: BootId(boot), seq, sent: Time::from_micros(sent), echo, heard };
+            let probe = Probe { boot: BootId(boot), seq, sent: Time::from_micros(sent), echo, heard, next_ms, answer };
             let key = Key::new(&KEY);
             prop_assert_eq!(Probe::decode(&probe.encode(&key), &key), Ok(probe));
         }

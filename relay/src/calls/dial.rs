@@ -1,12 +1,13 @@
 //! Calls of this node's own.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use longspan_proto::{
     ids::NodeId,
     wire::call::{Open, Reply, Status},
 };
+use longspan_topology::link::Life;
 use quinn::{RecvStream, SendStream};
 
 use super::OPENING;
@@ -30,16 +31,17 @@ pub(crate) async fn open(
         node: to.clone(),
         why: "no way is known".into(),
     };
-    for way in ways {
+    for way in by_health(shared, ways) {
         let Some((first, path)) = way.split_first() else {
             continue;
         };
-        let Some(peer) = shared.peers.get(first) else {
-            last = CallError::Unreachable {
-                node: to.clone(),
-                why: format!("{first} is not connected"),
-            };
-            continue;
+        let peer = match usable(shared, first) {
+            Ok(peer) => peer,
+            Err(why) => {
+                let node = to.clone();
+                last = CallError::Unreachable { node, why };
+                continue;
+            }
         };
         let open = Open {
             path: path.to_vec(),
@@ -48,7 +50,7 @@ pub(crate) async fn open(
         };
         let attempt = async {
             let (send, recv) = begin(&peer, &open).await?;
-            greeted(to, Ends::quic(send, recv)).await
+            greeted(to, Ends::quic(send, recv, peer.link.life())).await
         };
         match attempt.await {
             Err(
@@ -66,10 +68,35 @@ pub(crate) async fn open(
     Err(last)
 }
 
+/// The connection to a neighbour, if its link is not down; why not.
+pub(super) fn usable(shared: &Shared, node: &NodeId) -> Result<Arc<Peer>, String> {
+    match shared.peers.get(node) {
+        None => Err(format!("{} is not connected to {node}", shared.config.node)),
+        Some(peer) if peer.link.is_down() => Err(format!("the link to {node} is down")),
+        Some(peer) => Ok(peer),
+    }
+}
+
+/// Ways over suspected links come last.
+fn by_health(shared: &Shared, mut ways: Vec<Vec<NodeId>>) -> Vec<Vec<NodeId>> {
+    let suspected = |way: &Vec<NodeId>| {
+        let peer = way.first().and_then(|first| shared.peers.get(first));
+        peer.is_some_and(|peer| peer.link.measured().life != Life::Up)
+    };
+    ways.sort_by_cached_key(suspected);
+    ways
+}
+
 /// A stream to a neighbour with the opening on it.
 pub(super) async fn begin(peer: &Peer, open: &Open) -> Result<(SendStream, RecvStream), CallError> {
     let broken = |e: &dyn std::fmt::Display| CallError::Broken(e.to_string());
-    let opened = tokio::time::timeout(OPENING, peer.conn.open_bi()).await;
+    let opening = tokio::time::timeout(OPENING, peer.conn.open_bi());
+    let opened = tokio::select! {
+        opened = opening => opened,
+        () = peer.link.down() => {
+            return Err(CallError::Broken(format!("the link to {} is down", peer.node)));
+        }
+    };
     let (mut send, recv) = opened
         .map_err(|_| CallError::Broken(format!("{} takes no more calls at present", peer.node)))?
         .map_err(|e| broken(&e))?;

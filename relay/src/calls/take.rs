@@ -11,7 +11,10 @@ use longspan_proto::wire::{
 use quinn::{ReadError, RecvStream, SendStream, WriteError};
 use tokio_util::task::TaskTracker;
 
-use super::{OPENING, dial::begin};
+use super::{
+    OPENING,
+    dial::{begin, usable},
+};
 use crate::{
     node::{IncomingCall, call::Ends},
     peers::Peer,
@@ -53,7 +56,8 @@ async fn take(shared: &Shared, peer: &Peer, mut send: SendStream, mut recv: Recv
         return refuse(send, status, message).await;
     }
     if open.path.is_empty() {
-        let call = IncomingCall::new(open, Ends::resumed(send, recv, reader));
+        let ends = Ends::resumed(send, recv, reader, peer.link.life());
+        let call = IncomingCall::new(open, ends);
         if let Err(unserved) = shared.served.give(call) {
             unserved
                 .call
@@ -62,7 +66,7 @@ async fn take(shared: &Shared, peer: &Peer, mut send: SendStream, mut recv: Recv
         }
         return;
     }
-    pass(shared, open, send, recv, reader).await;
+    pass(shared, peer, open, (send, recv, reader)).await;
 }
 
 /// The stream's type and the opening; the code to reset with if it is neither.
@@ -127,19 +131,19 @@ async fn refuse(mut send: SendStream, status: Status, message: String) {
 /// Passes a call on to the next node of its path, both ways.
 async fn pass(
     shared: &Shared,
+    from: &Peer,
     mut open: Open,
-    mut send: SendStream,
-    mut recv: RecvStream,
-    mut reader: MessageReader,
+    (mut send, mut recv, mut reader): (SendStream, RecvStream, MessageReader),
 ) {
     let next = open.path.remove(0);
     open.crossed.push(shared.config.node.clone());
-    let onward = match shared.peers.get(&next) {
-        None => Err(format!("{} is not connected to {next}", shared.config.node)),
-        Some(peer) => begin(&peer, &open).await.map_err(|e| e.to_string()),
+    let onward = async {
+        let peer = usable(shared, &next)?;
+        let ends = begin(&peer, &open).await.map_err(|e| e.to_string())?;
+        Ok::<_, String>((peer, ends))
     };
-    let (mut up, mut down) = match onward {
-        Ok(ends) => ends,
+    let (to, (mut up, mut down)) = match onward.await {
+        Ok(onward) => onward,
         Err(why) => return refuse(send, Status::Unreachable, why).await,
     };
     let early = reader.take_rest();
@@ -147,7 +151,23 @@ async fn pass(
         let _ = send.reset(stream::UNWANTED.into());
         return;
     }
-    tokio::join!(pipe(&mut recv, &mut up), pipe(&mut down, &mut send));
+    let broken = {
+        let both = async { tokio::join!(pipe(&mut recv, &mut up), pipe(&mut down, &mut send)) };
+        tokio::select! {
+            _ = both => false,
+            () = from.link.down() => true,
+            () = to.link.down() => true,
+        }
+    };
+    if broken {
+        // The ends must not wait for what does not get through: they call again, another way.
+        for stream in [&mut send, &mut up] {
+            let _ = stream.reset(stream::UNWANTED.into());
+        }
+        for stream in [&mut recv, &mut down] {
+            let _ = stream.stop(stream::UNWANTED.into());
+        }
+    }
 }
 
 /// Passes bytes until one end is done; its manner of ending goes on too.

@@ -32,6 +32,9 @@ pub struct Config {
     pub retry_max: Duration,
     /// How long a track without receivers is still taken from upstream.
     pub linger: Duration,
+    /// A track that left its upstream for trouble, or for a link's cost, stays so long where it
+    /// went before it goes back or on (DESIGN §4).
+    pub hold: Duration,
 }
 
 impl Config {
@@ -49,6 +52,7 @@ impl Config {
             retry_first: Duration::from_millis(50),
             retry_max: Duration::from_secs(1),
             linger: Duration::from_secs(2),
+            hold: Duration::from_secs(5),
         }
     }
 }
@@ -94,6 +98,9 @@ pub struct Limits {
     pub open_sends: usize,
     /// Make-before-break moves under way at once; the others wait in a queue.
     pub moves: usize,
+    /// The same for moves away from a neighbour in trouble, which wait for nothing else: what is
+    /// heard and said first, pictures after.
+    pub rescues: usize,
     /// How often one move is tried again when the new way refuses; then the next route table is
     /// waited for.
     pub move_attempts: u32,
@@ -107,6 +114,7 @@ impl Default for Limits {
             open_groups: 64,
             open_sends: 32,
             moves: 64,
+            rescues: 1_024,
             move_attempts: 5,
         }
     }

@@ -3,6 +3,7 @@
 //! * `downstream`: subscriptions of peers: merged, kept waiting, refused.
 //! * `upstream`: our subscriptions to peers: asked, confirmed, lost, looked for again.
 //! * `moves`: to a better upstream, make-before-break.
+//! * `life`: what follows from a link's life, without a table's word.
 //! * `feed`: groups and frames into the caches, and out of them when they are full or old.
 //! * `transmit`: from the caches to peers and to consumers inside this node.
 //! * `local`: what this node publishes and consumes itself.
@@ -21,7 +22,7 @@ use longspan_proto::{
 use longspan_topology::routes::Routes;
 
 use super::{
-    Config, Input, LocalKey, Output, PeerKey, Stats, StreamKey, TrackView,
+    Config, Input, LocalKey, Output, PeerKey, Stats, StreamKey, TrackView, Trouble,
     cache::Group,
     peer::Peer,
     receiver::{self, Receiver},
@@ -51,6 +52,10 @@ pub struct Forwarder {
     pub(super) move_queue: VecDeque<track::Key>,
     /// Moves under way.
     pub(super) moves: usize,
+    /// Tracks whose neighbour is in trouble and that wait for their move; each once.
+    pub(super) rescue_queue: VecDeque<track::Key>,
+    /// Such moves under way.
+    pub(super) rescues: usize,
     /// Streams to be reset once what was sent on them has had its time to arrive.
     pub(super) late_resets: VecDeque<(Time, PeerKey, StreamKey)>,
     timers: BTreeSet<(Time, track::Key)>,
@@ -83,6 +88,8 @@ impl Forwarder {
             evictable: BTreeSet::new(),
             move_queue: VecDeque::new(),
             moves: 0,
+            rescue_queue: VecDeque::new(),
+            rescues: 0,
             late_resets: VecDeque::new(),
             timers: BTreeSet::new(),
             touched: Vec::new(),
@@ -123,12 +130,8 @@ impl Forwarder {
                     peer.rtt = Some(rtt);
                 }
             }
-            Input::Suspect { peer, suspect } => {
-                if let Some(entry) = self.peers.get_mut(&peer) {
-                    entry.suspect = suspect;
-                    self.leave_peer(now, peer);
-                }
-            }
+            Input::Link { peer, event } => self.link_event(now, peer, event),
+            Input::Cost { peer, extra_us } => self.link_costs(now, peer, extra_us),
             Input::Publish { track } => self.publish(now, track),
             Input::PublishGroup {
                 track,
@@ -190,6 +193,7 @@ impl Forwarder {
             cache_groups: self.cache_groups,
             peers: self.peers.len(),
             moves: self.moves,
+            rescues: self.rescues,
             ..self.stats.clone()
         }
     }
@@ -228,6 +232,7 @@ impl Forwarder {
             Message::GoAway { .. } => {
                 if let Some(entry) = self.peers.get_mut(&peer) {
                     entry.leaving = true;
+                    entry.trouble.get_or_insert((Trouble::Leaving, now));
                     self.leave_peer(now, peer);
                 }
             }
@@ -257,18 +262,8 @@ impl Forwarder {
         for receiver in peer.serving.into_values() {
             self.remove_receiver(now, receiver);
         }
-        // What is heard and said first, pictures after.
-        let mut legs: Vec<_> = peer.asked.into_iter().collect();
-        legs.sort_by_key(|(_, track)| self.tracks.get(*track).map(|t| t.cache.priority()));
-        for (sub, track) in legs {
-            self.leg_lost(now, track, key, sub);
-        }
-        self.start_moves(now);
-    }
-
-    /// The newest connection to a node.
-    pub(super) fn peer_of(&self, node: &NodeId) -> Option<PeerKey> {
-        self.by_node.get(node)?.last().copied()
+        let trouble = peer.trouble.unwrap_or((Trouble::Closed, now));
+        self.lose_legs(now, key, peer.asked, trouble);
     }
 
     /// The peer broke the protocol. Its connection is closed by the driver; until then nothing

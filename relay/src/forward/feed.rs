@@ -21,6 +21,8 @@ const NUMBER_LIMIT: u64 = 1 << 62;
 
 /// How long an open group that lost its stream waits for another one. A reset may be the herald
 /// of a lost connection, after which the group is resumed elsewhere; a deliberate one is announced.
+/// While an upstream has not begun to serve at all, the wait has not begun: what it owes may stand
+/// behind what is more urgent on a slow link, and is brought or announced then.
 const UNFED_FOR: Duration = Duration::from_secs(1);
 
 impl Forwarder {
@@ -67,7 +69,7 @@ impl Forwarder {
         if self.open_group(now, key, header) == Opened::Past {
             match purpose {
                 Some(Purpose::Backfill(_)) => return self.overlapped(now, key, peer, stream),
-                Some(Purpose::Move) if confirmed => self.switch(now, key),
+                Some(purpose) if confirmed && purpose.takes_over() => self.switch(now, key),
                 _ => {}
             }
             return self.stop(peer, stream);
@@ -78,8 +80,10 @@ impl Forwarder {
         if let Some(group) = track.cache.get_mut(header.group) {
             group.unfed = None;
         }
+        let mut begins = false;
         if let Some(leg) = track.leg_mut(peer, sub) {
             leg.streams.push(stream);
+            begins = !std::mem::replace(&mut leg.fed, true);
         }
         if let Some(entry) = self.peers.get_mut(&peer) {
             let incoming = Incoming {
@@ -89,6 +93,9 @@ impl Forwarder {
                 next: header.first_frame,
             };
             entry.incoming.insert(stream, incoming);
+        }
+        if begins {
+            self.watch_unfed(now, key);
         }
         self.backfill(now, key);
         if header.first_frame > 0 {
@@ -128,7 +135,7 @@ impl Forwarder {
         };
         // Before the frame is handed on, so that the new chain goes down before it.
         let purpose = track.purpose(peer, sub);
-        if purpose == Some(Purpose::Move)
+        if purpose.is_some_and(Purpose::takes_over)
             && track.leg_mut(peer, sub).is_some_and(|leg| leg.confirmed())
             && track.cache.get(group).is_none_or(|g| index <= g.end())
         {
@@ -209,6 +216,14 @@ impl Forwarder {
         if !track.is_active(peer, dropped.id) {
             return;
         }
+        if let Some(leg) = &mut track.active
+            && !std::mem::replace(&mut leg.fed, true)
+        {
+            self.watch_unfed(now, key);
+        }
+        let Some(track) = self.tracks.get(key) else {
+            return;
+        };
         if track.cache.get(number).is_none() {
             let header = GroupHeader {
                 subscription: dropped.id,
@@ -291,7 +306,8 @@ impl Forwarder {
         let Some(track) = self.tracks.get(key) else {
             return;
         };
-        if track.own || !track.confirmed() {
+        let begun = track.active.as_ref().is_some_and(|leg| leg.fed);
+        if track.own || !track.confirmed() || !begun {
             return;
         }
         let fed = self.fed(track);
@@ -314,7 +330,8 @@ impl Forwarder {
     /// The wait for another stream is over.
     pub(super) fn break_unfed(&mut self, now: Time, key: track::Key) {
         self.watch_unfed(now, key);
-        let Some(track) = self.tracks.get(key).filter(|t| t.confirmed()) else {
+        let begun = |t: &&Track| t.confirmed() && t.active.as_ref().is_some_and(|leg| leg.fed);
+        let Some(track) = self.tracks.get(key).filter(begun) else {
             return;
         };
         let over = |g: &&Group| g.unfed.is_some_and(|since| since + UNFED_FOR <= now);

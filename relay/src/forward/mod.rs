@@ -18,13 +18,14 @@ use longspan_proto::{
     ids::{NodeId, TrackId},
     wire::{EndReason, Frame, GroupHeader, Message, Role, Start},
 };
-use longspan_topology::routes::Routes;
+use longspan_topology::{link, routes::Routes};
 
 mod cache;
 mod config;
 mod core;
 mod downstream;
 mod feed;
+mod life;
 mod local;
 mod moves;
 mod peer;
@@ -121,13 +122,22 @@ pub enum Input {
         /// The round trip.
         rtt: Duration,
     },
-    /// The link to a peer looks bad (or good again): its tracks move to another way before it is
-    /// declared down, and new ones avoid it. The connection stays.
-    Suspect {
+    /// The life of the link to a peer changed; the connection stays. A suspected one is avoided by
+    /// new tracks, and its tracks are asked for elsewhere, to move as soon as they come from there;
+    /// if it is heard again before, they stay. One that is down is not used at all.
+    Link {
         /// The peer.
         peer: PeerKey,
-        /// Whether it is suspected now.
-        suspect: bool,
+        /// What changed.
+        event: link::Event,
+    },
+    /// The link from a peer costs so much more, in µs, than the route table knows: its tracks move
+    /// where another way of the table is better by that.
+    Cost {
+        /// The peer.
+        peer: PeerKey,
+        /// 0: no more than the table says.
+        extra_us: u64,
     },
 
     /// This node is the origin of a track from now on.
@@ -208,6 +218,13 @@ pub enum Output {
         /// What it did.
         reason: String,
     },
+    /// A track that was in trouble comes from elsewhere now.
+    Healed {
+        /// What the trouble was.
+        trouble: Trouble,
+        /// From the first suspicion to the first frame (or, of a silent track, the confirmation).
+        took: Duration,
+    },
     /// Something for a consumer inside this node, in order.
     Local {
         /// The consumer.
@@ -215,6 +232,43 @@ pub enum Output {
         /// What.
         event: LocalEvent,
     },
+}
+
+/// Why a track left its upstream without a route table's word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Trouble {
+    /// Nothing came from the neighbour.
+    Silence,
+    /// The neighbour does not hear this node.
+    OneWay,
+    /// The connection is gone.
+    Closed,
+    /// The link became worse than another way.
+    Degraded,
+    /// The neighbour said that it will close.
+    Leaving,
+}
+
+impl Trouble {
+    /// For logs and metrics (`longspan_failovers_total{cause}`).
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Trouble::Silence => "silence",
+            Trouble::OneWay => "one_way",
+            Trouble::Closed => "closed",
+            Trouble::Degraded => "degraded",
+            Trouble::Leaving => "leaving",
+        }
+    }
+}
+
+impl From<link::Cause> for Trouble {
+    fn from(cause: link::Cause) -> Trouble {
+        match cause {
+            link::Cause::Silence => Trouble::Silence,
+            link::Cause::OneWay => Trouble::OneWay,
+        }
+    }
 }
 
 /// What a local consumer sees. Frames of one group come in order; a newer group may begin before

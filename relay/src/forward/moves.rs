@@ -11,16 +11,30 @@ use longspan_proto::{
     wire::Start,
 };
 
+use longspan_topology::hysteresis;
+
 use super::{
-    Forwarder, PeerKey, StreamKey,
+    Forwarder, PeerKey, StreamKey, Trouble,
     track::{self, Leg, Purpose, Track},
 };
 
 /// The pause before a failed move is tried again; doubled each time, at most
 /// `Limits::move_attempts` times for one route table.
 const MOVE_PAUSE: Duration = Duration::from_millis(250);
-/// How long that is fetched at the most.
+/// How long a backfill is fetched at the most.
 const BACKFILL_FOR: Duration = Duration::from_secs(3);
+
+/// Where a track should go.
+enum Wish {
+    /// Nowhere.
+    None,
+    /// That is to be seen then.
+    Later(Time),
+    /// Along this way, which is better; or less bad, after this trouble.
+    Move(Vec<NodeId>, Option<Trouble>),
+    /// Along this way, since its neighbour is in trouble.
+    Rescue(Vec<NodeId>),
+}
 
 impl Forwarder {
     /// Tables or neighbours changed: searches go on at once, and tracks move where it is better.
@@ -40,88 +54,180 @@ impl Forwarder {
                 }
             } else {
                 track.shift.attempts = 0;
-                self.plan_move(key);
+                self.plan_move(now, key);
             }
         }
         self.start_moves(now);
     }
 
-    /// The tracks that come from a peer leave it, if it is to be avoided.
-    pub(super) fn leave_peer(&mut self, now: Time, peer: PeerKey) {
-        let tracks = self.peers.get(&peer).map(|p| p.asked.values().copied());
-        let mut tracks: Vec<_> = tracks.into_iter().flatten().collect();
-        tracks.sort_by_key(|key| self.tracks.get(*key).map(|t| t.cache.priority()));
-        for key in tracks {
-            if let Some(track) = self.tracks.get_mut(key) {
-                track.shift.attempts = 0;
-            }
-            self.plan_move(key);
+    /// Queues a move, if there is a better way. A track that may not move yet looks again later.
+    pub(super) fn plan_move(&mut self, now: Time, key: track::Key) {
+        let Some(track) = self.tracks.get(key) else {
+            return;
+        };
+        if track.shift.queued || track.shift.next.is_some() {
+            return;
         }
-        self.start_moves(now);
-    }
-
-    /// Queues a move, if there is a better way.
-    pub(super) fn plan_move(&mut self, key: track::Key) {
-        if let Some(track) = self.tracks.get(key)
-            && !track.shift.queued
-            && track.shift.next.is_none()
-            && self.better_way(track).is_some()
-            && let Some(track) = self.tracks.get_mut(key)
-        {
-            track.shift.queued = true;
-            self.move_queue.push_back(key);
+        let wish = self.better_way(now, track);
+        let displaced = track.shift.displaced && self.strays(track);
+        let again = now + self.config.hold;
+        let Some(track) = self.tracks.get_mut(key) else {
+            return;
+        };
+        track.shift.displaced = displaced;
+        match wish {
+            Wish::None if displaced => {
+                track.shift.next = Some(again);
+                self.touch(key);
+            }
+            Wish::None => {}
+            Wish::Later(at) => {
+                track.shift.next = Some(at);
+                self.touch(key);
+            }
+            Wish::Move(..) => {
+                track.shift.queued = true;
+                self.move_queue.push_back(key);
+            }
+            Wish::Rescue(_) => {
+                track.shift.queued = true;
+                self.rescue_queue.push_back(key);
+            }
         }
     }
 
     /// The way a track should take, if its next hop is another than now.
-    fn better_way(&self, track: &Track) -> Option<Vec<NodeId>> {
-        let active = track.active.as_ref().filter(|leg| leg.confirmed())?;
+    fn better_way(&self, now: Time, track: &Track) -> Wish {
+        let Some(active) = track.active.as_ref().filter(|leg| leg.confirmed()) else {
+            return Wish::None;
+        };
         if track.standby.is_some() || track.finishing.is_some() || !track.wanted() {
-            return None;
+            return Wish::None;
         }
         let avoided = self.peers.get(&active.peer).is_some_and(|p| p.avoided());
         let too_long = track.chain.len() > self.config.hop_limit + 2;
+        let elsewhere = |way: &Vec<NodeId>| way.first() != Some(&active.node);
         let mut ways = self.ways(track, false);
+        ways.retain(|way| !self.avoids(way) && !track.shift.refused.contains(&way[0]));
         if avoided || too_long {
-            ways.retain(|way| way.first() != Some(&active.node));
+            return match ways.into_iter().find(elsewhere) {
+                Some(way) if avoided => Wish::Rescue(way),
+                Some(way) => Wish::Move(way, None),
+                None => Wish::None,
+            };
         }
-        let way = ways.into_iter().next()?;
-        let next = way.first()?;
-        let peer = self.peer_of(next).and_then(|peer| self.peers.get(&peer))?;
-        (*next != active.node && !peer.avoided()).then_some(way)
+        let Some(best) = ways.first() else {
+            return Wish::None;
+        };
+        let strays = best.first() != Some(&active.node);
+        let wish = match self.costs_more(track, &active.node, &ways) {
+            Some(way) if elsewhere(&way) => Wish::Move(way, Some(Trouble::Degraded)),
+            // Another is the table's best, but it costs more now.
+            Some(_) if strays => Wish::Later(now + self.config.hold),
+            Some(_) => Wish::None,
+            None if strays => Wish::Move(best.clone(), None),
+            None => Wish::None,
+        };
+        match (wish, track.shift.held) {
+            (Wish::Move(..), Some(held)) if held > now => Wish::Later(held),
+            (wish, _) => wish,
+        }
     }
 
-    /// Starts as many of the queued moves as may be under way.
+    /// Whether it comes another way than the table's best.
+    fn strays(&self, track: &Track) -> bool {
+        let ways = self.routes.ways(&self.config.node, &track.origin);
+        let best = ways.first().and_then(|way| way.first());
+        let active = track.active.as_ref().map(|leg| &leg.node);
+        best.is_some() && active.is_some() && best != active
+    }
+
+    fn avoids(&self, way: &[NodeId]) -> bool {
+        let peer = way.first().and_then(|next| self.peer_of(next));
+        let peer = peer.and_then(|peer| self.peers.get(&peer));
+        peer.is_none_or(|peer| peer.avoided())
+    }
+
+    /// The best of these ways by what the table says and their first links have come to cost
+    /// since; `None` where the table's word alone decides.
+    fn costs_more(
+        &self,
+        track: &Track,
+        active: &NodeId,
+        ways: &[Vec<NodeId>],
+    ) -> Option<Vec<NodeId>> {
+        let extra = |node: &NodeId| {
+            let peer = self.peer_of(node).and_then(|peer| self.peers.get(&peer));
+            peer.map_or(0, |peer| peer.extra_us)
+        };
+        if ways.iter().all(|way| extra(&way[0]) == 0) {
+            return None;
+        }
+        let told = self.routes.priced(&self.config.node, &track.origin);
+        let cost = |way: &Vec<NodeId>| {
+            let (told, _) = told.iter().find(|(_, nodes)| nodes == way)?;
+            Some(told.saturating_add(extra(&way[0])))
+        };
+        let priced = ways.iter().filter_map(|way| Some((cost(way)?, way)));
+        let (best_cost, best) = priced.clone().min_by_key(|(cost, _)| *cost)?;
+        let (present, way) = priced
+            .filter(|(_, way)| way.first() == Some(active))
+            .min_by_key(|(cost, _)| *cost)?;
+        let verdict = hysteresis::judge(Some(present), best_cost, Time::ZERO, None, Duration::ZERO);
+        match verdict.moves() {
+            true => Some(best.clone()),
+            false => Some(way.clone()),
+        }
+    }
+
+    /// Starts as many of the queued moves as may be under way, the urgent ones first.
     pub(super) fn start_moves(&mut self, now: Time) {
+        while self.rescues < self.config.limits.rescues
+            && let Some(key) = self.rescue_queue.pop_front()
+        {
+            self.start_move(now, key);
+        }
         while self.moves < self.config.limits.moves
             && let Some(key) = self.move_queue.pop_front()
         {
-            let Some(track) = self.tracks.get_mut(key) else {
-                continue;
-            };
-            track.shift.queued = false;
-            let Some(track) = self.tracks.get(key) else {
-                continue;
-            };
-            let Some(way) = self.better_way(track) else {
-                continue;
-            };
-            let (start, budget_ms) = (self.start_of(track), track.budget_ms);
-            if let Some(leg) = self.ask(now, key, way, start, budget_ms, Vec::new())
-                && let Some(track) = self.tracks.get_mut(key)
-            {
-                track.standby = Some((leg, Purpose::Move));
-                self.moves += 1;
-                self.touch(key);
+            self.start_move(now, key);
+        }
+    }
+
+    fn start_move(&mut self, now: Time, key: track::Key) {
+        let Some(track) = self.tracks.get_mut(key) else {
+            return;
+        };
+        track.shift.queued = false;
+        let Some(track) = self.tracks.get(key) else {
+            return;
+        };
+        let (way, purpose, trouble) = match self.better_way(now, track) {
+            Wish::Rescue(way) => (way, Purpose::Rescue, None),
+            Wish::Move(way, trouble) => (way, Purpose::Move, trouble),
+            Wish::None | Wish::Later(_) => return self.plan_move(now, key),
+        };
+        let (start, budget_ms) = (self.start_of(track), track.budget_ms);
+        if let Some(leg) = self.ask(now, key, way, start, budget_ms, Vec::new())
+            && let Some(track) = self.tracks.get_mut(key)
+        {
+            track.standby = Some((leg, purpose));
+            track.trouble = track.trouble.or(trouble.map(|trouble| (trouble, now)));
+            match purpose {
+                Purpose::Rescue => self.rescues += 1,
+                _ => self.moves += 1,
             }
+            self.touch(key);
         }
     }
 
     /// Takes the standby out of a track.
     pub(super) fn take_standby(&mut self, key: track::Key) -> Option<(Leg, Purpose)> {
         let standby = self.tracks.get_mut(key)?.standby.take()?;
-        if standby.1 == Purpose::Move {
-            self.moves -= 1;
+        match standby.1 {
+            Purpose::Move => self.moves -= 1,
+            Purpose::Rescue => self.rescues -= 1,
+            Purpose::Backfill(_) => {}
         }
         Some(standby)
     }
@@ -155,10 +261,10 @@ impl Forwarder {
     }
 
     /// Gives the standby up and says so.
-    fn fail_standby(&mut self, now: Time, key: track::Key) {
+    pub(super) fn fail_standby(&mut self, now: Time, key: track::Key) {
         if let Some((leg, purpose)) = self.take_standby(key) {
             self.unsubscribe_leg(&leg);
-            self.standby_gone(now, key, leg.start, purpose);
+            self.standby_gone(now, key, leg, purpose);
         }
     }
 
@@ -166,12 +272,13 @@ impl Forwarder {
     pub(super) fn standby_lost(&mut self, now: Time, key: track::Key) {
         if let Some((leg, purpose)) = self.take_standby(key) {
             self.release(&leg);
-            self.standby_gone(now, key, leg.start, purpose);
+            self.standby_gone(now, key, leg, purpose);
         }
     }
 
     /// The standby is gone; the active leg stays. A move is tried again later.
-    fn standby_gone(&mut self, now: Time, key: track::Key, start: Start, purpose: Purpose) {
+    fn standby_gone(&mut self, now: Time, key: track::Key, leg: Leg, purpose: Purpose) {
+        let Leg { node, start, .. } = leg;
         if let Purpose::Backfill(_) = purpose {
             for receiver in self.attached(key) {
                 if let Some(receiver) = self.receivers.get_mut(receiver) {
@@ -184,17 +291,49 @@ impl Forwarder {
         let Some(track) = self.tracks.get_mut(key) else {
             return;
         };
-        if purpose == Purpose::Move {
+        if purpose.takes_over() {
             self.stats.moves_failed += 1;
-            track.shift.attempts += 1;
-            if track.shift.attempts < self.config.limits.move_attempts {
-                let pause = MOVE_PAUSE * 2u32.saturating_pow(track.shift.attempts.min(8) - 1);
-                track.shift.next = Some(now + pause);
+        }
+        match purpose {
+            Purpose::Move => {
+                // A wish for less cost; it is looked at anew.
+                track.trouble.take_if(|(why, _)| *why == Trouble::Degraded);
+                self.move_pause(now, key);
             }
+            Purpose::Rescue => self.rescue_refused(now, key, node),
+            Purpose::Backfill(_) => {}
         }
         self.touch(key);
         self.backfill(now, key);
         self.start_moves(now);
+    }
+
+    fn move_pause(&mut self, now: Time, key: track::Key) {
+        let attempts = self.config.limits.move_attempts;
+        let Some(track) = self.tracks.get_mut(key) else {
+            return;
+        };
+        track.shift.attempts += 1;
+        if track.shift.attempts < attempts {
+            let pause = MOVE_PAUSE * 2u32.saturating_pow(track.shift.attempts.min(8) - 1);
+            track.shift.next = Some(now + pause);
+        }
+    }
+
+    /// The next neighbour is asked at once; when all have refused, all again after a pause.
+    fn rescue_refused(&mut self, now: Time, key: track::Key, node: NodeId) {
+        let Some(track) = self.tracks.get_mut(key) else {
+            return;
+        };
+        track.shift.refused.push(node);
+        track.shift.next = None;
+        self.plan_move(now, key);
+        if let Some(track) = self.tracks.get_mut(key)
+            && !track.shift.queued
+        {
+            track.shift.refused.clear();
+            self.move_pause(now, key);
+        }
     }
 
     pub(super) fn standby_due(&mut self, now: Time, key: track::Key) {
@@ -203,7 +342,9 @@ impl Forwarder {
         };
         let due = |at: Option<Time>| at.is_some_and(|at| at <= now);
         match purpose {
-            Purpose::Move if due(leg.deadline) && leg.confirmed() => self.switch(now, key),
+            _ if purpose.takes_over() && due(leg.deadline) && leg.confirmed() => {
+                self.switch(now, key);
+            }
             Purpose::Backfill(until) if *until <= now => self.fail_standby(now, key),
             _ if due(leg.deadline) => self.fail_standby(now, key),
             _ => {}
@@ -215,7 +356,7 @@ impl Forwarder {
             && track.shift.next.is_some_and(|at| at <= now)
         {
             track.shift.next = None;
-            self.plan_move(key);
+            self.plan_move(now, key);
             self.start_moves(now);
         }
     }

@@ -7,10 +7,12 @@ use std::{
 
 use longspan_proto::{
     ids::NodeId,
+    time::Time,
     wire::{Priority, Role},
 };
+use longspan_topology::link::Life;
 
-use super::{StreamKey, receiver, track};
+use super::{StreamKey, Trouble, receiver, track};
 
 /// Dead entries a queue may hold beyond two for each receiver before it is swept.
 const SWEEP_SLACK: usize = 64;
@@ -32,8 +34,12 @@ pub(super) struct Peer {
     pub(super) node: NodeId,
     pub(super) role: Role,
     pub(super) rtt: Option<Duration>,
-    /// The driver suspects the link.
-    pub(super) suspect: bool,
+    /// What the link's prober says.
+    pub(super) life: Life,
+    /// Why it is not `Up`, and since when.
+    pub(super) trouble: Option<(Trouble, Time)>,
+    /// How much more the link costs than the route table knows, in µs.
+    pub(super) extra_us: u64,
     /// It said that it will close.
     pub(super) leaving: bool,
     /// The number of our next subscription to it; all below were used.
@@ -59,7 +65,9 @@ impl Peer {
             node,
             role,
             rtt: None,
-            suspect: false,
+            life: Life::Up,
+            trouble: None,
+            extra_us: 0,
             leaving: false,
             next_sub: 0,
             asked: BTreeMap::new(),
@@ -74,7 +82,7 @@ impl Peer {
 
     /// New tracks avoid it, old ones leave it.
     pub(super) fn avoided(&self) -> bool {
-        self.suspect || self.leaving
+        self.life != Life::Up || self.leaving
     }
 
     pub(super) fn open_stream(&mut self) -> StreamKey {

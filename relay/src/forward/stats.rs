@@ -20,6 +20,8 @@ pub struct Stats {
     pub peers: usize,
     /// Make-before-break moves under way.
     pub moves: usize,
+    /// The same, away from neighbours in trouble.
+    pub rescues: usize,
     /// Frames accepted into a cache.
     pub frames_received: u64,
     /// Frames handed to peers, each receiver counted.
@@ -46,6 +48,8 @@ pub struct Stats {
     pub moves_done: u64,
     /// Moves given up.
     pub moves_failed: u64,
+    /// Moves away from a neighbour in trouble that were given up because it was heard again.
+    pub rescues_spared: u64,
     /// Subscriptions refused or ended by this node, by reason.
     pub refused: Rejected,
     /// Peers asked to be disconnected for breaking the protocol.

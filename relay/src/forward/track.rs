@@ -7,7 +7,7 @@ use longspan_proto::{
     wire::{EndReason, Start},
 };
 
-use super::{PeerKey, StreamKey, cache::Cache, receiver, slab};
+use super::{PeerKey, StreamKey, Trouble, cache::Cache, receiver, slab};
 
 /// A track's key.
 pub(super) type Key = slab::Key<Track>;
@@ -24,6 +24,8 @@ pub(super) struct Leg {
     pub(super) deadline: Option<Time>,
     /// The nodes the track crosses, the neighbour last; empty until confirmed.
     pub(super) chain: Vec<NodeId>,
+    /// It opened a group, or announced one dropped: it has begun to serve.
+    pub(super) fed: bool,
     /// It brought what is held already: a backfill has reached what the active leg brings.
     pub(super) overlaps: bool,
     /// Its open groups.
@@ -45,10 +47,18 @@ impl Leg {
 pub(super) enum Purpose {
     /// It takes over once it is confirmed and feeds.
     Move,
+    /// The same, since the active leg's neighbour is in trouble; given up if that is over before.
+    Rescue,
     /// It fetches for a newcomer what was before this node began to take the track: the newest
     /// group's start, or what comes after a resumed position. It is given up at this time at the
     /// latest.
     Backfill(Time),
+}
+
+impl Purpose {
+    pub(super) fn takes_over(self) -> bool {
+        matches!(self, Purpose::Move | Purpose::Rescue)
+    }
 }
 
 /// The search for an upstream.
@@ -75,8 +85,14 @@ pub(super) struct Shift {
     pub(super) queued: bool,
     /// How often it failed since the last route table.
     pub(super) attempts: u32,
-    /// When it is tried again.
+    /// When it is tried again, or looked whether it is better now.
     pub(super) next: Option<Time>,
+    /// Neighbours that refused since the trouble began.
+    pub(super) refused: Vec<NodeId>,
+    /// Until when it stays where it is, unless there is trouble.
+    pub(super) held: Option<Time>,
+    /// It left the table's way by itself, and looks every hold time whether it may go back.
+    pub(super) displaced: bool,
 }
 
 /// A track that the upstream said is finished, while its last groups may still be in flight.
@@ -119,6 +135,8 @@ pub(super) struct Track {
     pub(super) ticket: Bytes,
     pub(super) search: Search,
     pub(super) shift: Shift,
+    /// Why its upstream is, or was, in question, and since when; none once another feeds.
+    pub(super) trouble: Option<(Trouble, Time)>,
     pub(super) finishing: Option<Finishing>,
     /// When groups that lost their stream are given up.
     pub(super) unfed: Option<Time>,
@@ -149,6 +167,7 @@ impl Track {
             ticket: Bytes::new(),
             search: Search::default(),
             shift: Shift::default(),
+            trouble: None,
             finishing: None,
             unfed: None,
             idle: None,
@@ -195,7 +214,7 @@ impl Track {
         let standby = self.standby.as_ref().and_then(|(leg, purpose)| {
             let backfill = match purpose {
                 Purpose::Backfill(until) => Some(*until),
-                Purpose::Move => None,
+                Purpose::Move | Purpose::Rescue => None,
             };
             earlier(leg.deadline, backfill)
         });

@@ -167,6 +167,7 @@ impl Forwarder {
             start,
             deadline: Some(now + rtt + self.config.confirm_margin),
             chain: Vec::new(),
+            fed: false,
             overlaps: false,
             streams: Vec::new(),
         })
@@ -255,7 +256,7 @@ impl Forwarder {
         }
         leg.chain = chain.clone();
         leg.deadline = None;
-        if purpose == Some(Purpose::Move) {
+        if purpose.is_some_and(Purpose::takes_over) {
             leg.deadline = Some(now + SILENT_STANDBY);
         }
         self.touch(key);
@@ -278,6 +279,7 @@ impl Forwarder {
                 leg.deadline = None;
             }
         }
+        self.healed(now, key);
         self.set_chain(key, chain);
         if let Some(first) = first {
             self.break_before(now, key, first);
@@ -286,7 +288,7 @@ impl Forwarder {
         self.watch_unfed(now, key);
         self.confirm_waiting(now, key);
         self.notify_all(now, key);
-        self.plan_move(key);
+        self.plan_move(now, key);
         self.start_moves(now);
     }
 
@@ -338,7 +340,7 @@ impl Forwarder {
         }
         if active {
             self.set_chain(key, chain);
-            self.plan_move(key);
+            self.plan_move(now, key);
             self.start_moves(now);
         }
     }
@@ -427,7 +429,7 @@ impl Forwarder {
         }
         match self.take_standby(key) {
             // It was about to take over anyway.
-            Some((leg, Purpose::Move)) => {
+            Some((leg, Purpose::Move | Purpose::Rescue)) => {
                 let chain = leg.chain.clone();
                 if let Some(track) = self.tracks.get_mut(key) {
                     track.search.since.get_or_insert(now);
@@ -479,8 +481,24 @@ impl Forwarder {
         }
     }
 
-    fn say_goodbye(&mut self, peer: PeerKey, sub: u64) {
+    pub(super) fn say_goodbye(&mut self, peer: PeerKey, sub: u64) {
+        if !self.peers.contains_key(&peer) {
+            return;
+        }
         self.say_to(peer, Message::Unsubscribe(Unsubscribe { id: sub }));
+    }
+
+    /// What still comes on a lost leg is of no track.
+    pub(super) fn forget_streams(&mut self, peer: PeerKey, key: track::Key, sub: u64) {
+        let leg = self.tracks.get_mut(key).and_then(|t| t.leg_mut(peer, sub));
+        let streams = leg.map(|leg| std::mem::take(&mut leg.streams));
+        let Some(entry) = self.peers.get_mut(&peer) else {
+            return;
+        };
+        for stream in streams.into_iter().flatten() {
+            entry.incoming.remove(&stream);
+            self.outputs.push_back(Output::Stop { peer, stream });
+        }
     }
 
     /// Forgets what the peer's entry holds of a leg; false if it is gone already.

@@ -7,10 +7,11 @@ use longspan_proto::{
     ids::NodeId,
     wire::call::{MAX_CALL_MESSAGE, MessageReader, Open, Reply, Status},
 };
+use longspan_topology::link::Life;
 use quinn::{RecvStream, SendStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
-use crate::{calls, quic::limits::stream};
+use crate::{calls, probe, quic::limits::stream};
 
 /// Why a call did not come about, or ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -97,10 +98,17 @@ impl CallSender {
             return Err(CallError::TooLarge { len: message.len() });
         }
         match &mut self.0 {
-            Up::Quic(send) => send
-                .write_chunk(calls::framed(&message))
-                .await
-                .map_err(|e| CallError::Broken(e.to_string())),
+            Up::Quic(send, life) => {
+                let write = send.write_chunk(calls::framed(&message));
+                tokio::select! {
+                    written = write => written.map_err(|e| CallError::Broken(e.to_string())),
+                    () = probe::is_down(life.clone()) => {
+                        // A part of it may be out.
+                        let _ = send.reset(stream::UNWANTED.into());
+                        Err(link_down())
+                    }
+                }
+            }
             Up::Local(sender) => sender
                 .send(message)
                 .await
@@ -111,7 +119,7 @@ impl CallSender {
 
     /// Nothing more will be sent; the other end reads what was sent, then `None`.
     pub fn finish(&mut self) {
-        if let Up::Quic(send) = &mut self.0 {
+        if let Up::Quic(send, _) = &mut self.0 {
             // Fails only where the other end is gone.
             let _ = send.finish();
         }
@@ -125,9 +133,9 @@ pub struct CallReceiver(Down);
 impl CallReceiver {
     /// The next message; `None` once the other end has finished. Cancel safe.
     pub async fn recv(&mut self) -> Result<Option<Bytes>, CallError> {
-        let (recv, reader) = match &mut self.0 {
+        let (recv, reader, life) = match &mut self.0 {
             Down::Local(receiver) => return Ok(receiver.recv().await),
-            Down::Quic(recv, reader) => (recv, reader),
+            Down::Quic(recv, reader, life) => (recv, reader, life),
         };
         loop {
             match reader.poll() {
@@ -138,7 +146,15 @@ impl CallReceiver {
                     return Err(CallError::Broken(e.to_string()));
                 }
             }
-            match recv.read_chunk(usize::MAX, true).await {
+            let read = tokio::select! {
+                biased;
+                read = recv.read_chunk(usize::MAX, true) => read,
+                () = probe::is_down(life.clone()) => {
+                    let _ = recv.stop(stream::UNWANTED.into());
+                    return Err(link_down());
+                }
+            };
+            match read {
                 Ok(Some(chunk)) => reader.push(&chunk.bytes),
                 Ok(None) if reader.is_whole() => return Ok(None),
                 Ok(None) => return Err(CallError::Broken("it ended inside a message".into())),
@@ -148,14 +164,22 @@ impl CallReceiver {
     }
 }
 
+/// The link of the call's first connection is down: its end is not waited for.
+fn link_down() -> CallError {
+    CallError::Broken("the link to its next node is down".into())
+}
+
+/// The life of the link that a stream crosses first.
+type Health = watch::Receiver<Life>;
+
 enum Up {
-    Quic(SendStream),
+    Quic(SendStream, Health),
     Local(mpsc::Sender<Bytes>),
     Finished,
 }
 
 enum Down {
-    Quic(RecvStream, MessageReader),
+    Quic(RecvStream, MessageReader, Health),
     Local(mpsc::Receiver<Bytes>),
 }
 
@@ -163,15 +187,21 @@ enum Down {
 pub(crate) struct Ends(Up, Down);
 
 impl Ends {
-    pub fn quic(send: SendStream, recv: RecvStream) -> Ends {
-        Ends(Up::Quic(send), Down::Quic(recv, calls::messages()))
+    pub fn quic(send: SendStream, recv: RecvStream, life: watch::Receiver<Life>) -> Ends {
+        let down = Down::Quic(recv, calls::messages(), life.clone());
+        Ends(Up::Quic(send, life), down)
     }
 
     /// Where `reader` may hold what followed the opening.
-    pub fn resumed(send: SendStream, recv: RecvStream, mut opening: MessageReader) -> Ends {
+    pub fn resumed(
+        send: SendStream,
+        recv: RecvStream,
+        mut opening: MessageReader,
+        life: watch::Receiver<Life>,
+    ) -> Ends {
         let mut reader = calls::messages();
         reader.push(&opening.take_rest());
-        Ends(Up::Quic(send), Down::Quic(recv, reader))
+        Ends(Up::Quic(send, life.clone()), Down::Quic(recv, reader, life))
     }
 
     pub fn local(up: mpsc::Sender<Bytes>, down: mpsc::Receiver<Bytes>) -> Ends {

@@ -121,6 +121,9 @@ pub struct Limits {
     pub peers: usize,
     /// Calls of one neighbour under way at once, relayed ones included; more wait at the sender.
     pub calls_per_peer: u32,
+    /// Relays an edge holds a session with: the best, then warm standbys, the first of them in
+    /// another zone where there is one (DESIGN §6).
+    pub attachments: usize,
     /// Calls that wait for a server inside this node, for each verb; more are answered `busy`.
     pub waiting_calls: usize,
     /// How long a track that was lost, or that nobody has yet, is looked for on behalf of this
@@ -135,6 +138,7 @@ impl Default for Limits {
         Limits {
             peers: 4_096,
             calls_per_peer: 1_024,
+            attachments: 2,
             waiting_calls: 256,
             search: Duration::from_secs(10),
             shutdown: Duration::from_secs(2),

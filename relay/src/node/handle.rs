@@ -170,7 +170,7 @@ impl Handle {
             .all()
             .into_iter()
             .map(|peer| {
-                let measured = peer.link.measured(now);
+                let measured = peer.link.measured();
                 let path = peer.conn.stats().path;
                 json!({
                     "node": peer.node,

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 
 use crate::shared::Shared;
 
@@ -83,6 +83,22 @@ pub(super) fn describe() {
         "longspan_log_duplicates_total",
         Unit::Count,
         "Messages sent again and answered with their first place."
+    );
+    describe_counter!(
+        "longspan_failovers_total",
+        Unit::Count,
+        "Tracks that left their upstream without a table's word, by cause: silence, one_way, \
+         closed, degraded, leaving."
+    );
+    describe_histogram!(
+        "longspan_failover_detect_seconds",
+        Unit::Seconds,
+        "Silence at the verdict that a link is down."
+    );
+    describe_histogram!(
+        "longspan_failover_recover_seconds",
+        Unit::Seconds,
+        "From the first suspicion until a track came from elsewhere."
     );
     describe_gauge!("longspan_peers", Unit::Count, "Neighbours connected.");
 }

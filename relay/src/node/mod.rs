@@ -135,6 +135,7 @@ impl Node {
             stop.clone(),
         )));
         run(Box::pin(probe::report(shared.clone())));
+        run(Box::pin(probe::keep_needs(shared.clone())));
         run(Box::pin(control::run(shared.clone())));
         run(Box::pin(keep_core_told(shared.clone())));
         run(Box::pin(metrics::keep(shared.clone())));

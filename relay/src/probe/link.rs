@@ -1,9 +1,6 @@
-//! What one connection's probes tell of its link.
+//! One connection's prober behind a lock, with its key.
 
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use longspan_proto::{
@@ -11,26 +8,15 @@ use longspan_proto::{
     time::Time,
     wire::{
         self,
-        probe::{Echo, Key, Probe},
+        probe::{Key, Probe},
     },
 };
 use longspan_topology::{
-    estimator::{Detector, Estimator, Life},
+    cost,
     graph::Metrics,
+    link::{Baseline, Cadence, Event, Input, Life, Prober, drift::Drift},
 };
-
-/// Silence that, with fifteen unanswered probes, means the link is down; suspicion comes at a
-/// quarter of it.
-const SILENCE: Duration = Duration::from_secs(2);
-
-/// What ages are measured against (WIRE.md, "Clocks").
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Baseline {
-    /// The smallest clock difference of the recent probes, in µs.
-    pub raw_us: i64,
-    /// The smoothed round trip, in µs.
-    pub rtt_us: u64,
-}
+use tokio::sync::{Notify, watch};
 
 /// What is known now.
 #[derive(Debug, Clone, Copy)]
@@ -41,44 +27,29 @@ pub(crate) struct Measured {
 }
 
 struct State {
-    estimator: Estimator,
-    detector: Detector,
-    baseline: Option<Baseline>,
-    /// Numbers the probes sent.
-    seq: u32,
-    /// The newest probe heard, and when.
-    newest: Option<(u32, Time, Time)>,
-    heard: u32,
-    /// The last own probe whose echo was taken.
-    echoed: Option<u32>,
-    /// Packets of the session received, when last asked.
-    packets: u64,
+    prober: Prober,
+    drift: Drift,
 }
 
 /// See the [module](self).
 pub(crate) struct Link {
     key: Key,
-    me: BootId,
-    peer: BootId,
     state: Mutex<State>,
+    /// Something is due earlier than was said, or happened.
+    news: Notify,
+    life: watch::Sender<Life>,
 }
 
 impl Link {
     pub fn new(key: Key, me: BootId, peer: BootId, now: Time) -> Link {
         Link {
             key,
-            me,
-            peer,
             state: Mutex::new(State {
-                estimator: Estimator::default(),
-                detector: Detector::new(now),
-                baseline: None,
-                seq: 0,
-                newest: None,
-                heard: 0,
-                echoed: None,
-                packets: 0,
+                prober: Prober::new(now, me, peer, Cadence::default()),
+                drift: Drift::default(),
             }),
+            news: Notify::new(),
+            life: watch::Sender::new(Life::Up),
         }
     }
 
@@ -86,90 +57,117 @@ impl Link {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next probe to send.
-    pub fn probe(&self, now: Time) -> Bytes {
-        let mut state = self.lock();
-        let probe = Probe {
-            boot: self.me,
-            seq: state.seq,
-            sent: now,
-            echo: state.newest.map(|(seq, sent, arrived)| Echo {
-                seq,
-                sent,
-                held_us: now
-                    .saturating_since(arrived)
-                    .as_micros()
-                    .try_into()
-                    .unwrap_or(u32::MAX),
-            }),
-            heard: state.heard,
-        };
-        state.seq = state.seq.wrapping_add(1);
-        state.detector.probed();
-        probe.encode(&self.key)
-    }
-
     /// A datagram came from the peer's address.
     pub fn arrived(&self, now: Time, datagram: &[u8]) -> Result<(), wire::Error> {
         let probe = Probe::decode(datagram, &self.key)?;
-        if probe.boot != self.peer {
-            return Err(wire::Error::Forged {
-                what: "probe's boot id",
-            });
-        }
-        let mut state = self.lock();
-        state.detector.heard(now);
-        state.heard = state.heard.wrapping_add(1);
-        let newer = state
-            .newest
-            .is_none_or(|(seq, ..)| probe.seq.wrapping_sub(seq).wrapping_sub(1) < u32::MAX / 2);
-        if newer {
-            state.newest = Some((probe.seq, probe.sent, now));
-        }
-        // The same echo again says nothing new.
-        let echo = probe.echo.filter(|echo| state.echoed != Some(echo.seq));
-        let rtt_us = echo.map(|echo| {
-            state.echoed = Some(echo.seq);
-            let held = Duration::from_micros(echo.held_us.into());
-            let away = now.saturating_since(echo.sent).saturating_sub(held);
-            away.as_micros() as u64
-        });
-        let raw_us = now.as_micros() as i64 - probe.sent.as_micros() as i64;
-        state.estimator.arrived(probe.seq, raw_us, rtt_us);
-        if let (Some(raw_us), Some(rtt_us)) = (state.estimator.floor_us(), state.estimator.rtt_us())
-        {
-            state.baseline = Some(Baseline { raw_us, rtt_us });
-        }
-        Ok(())
+        let what = "probe's boot id";
+        self.handle(now, Input::Probe(probe))
+            .map_err(|_| wire::Error::Forged { what })
     }
 
-    /// The session has received so many packets: if more than before, the link lives.
-    pub fn packets(&self, now: Time, packets: u64) {
+    /// Something else happened to the link.
+    pub fn feed(&self, now: Time, input: Input) {
+        // Only probes can be foreign.
+        let _ = self.handle(now, input);
+    }
+
+    fn handle(&self, now: Time, input: Input) -> Result<(), longspan_topology::link::Foreign> {
         let mut state = self.lock();
-        if packets != state.packets {
-            state.packets = packets;
-            state.detector.heard(now);
+        let before = (state.prober.poll_timeout(), state.prober.life());
+        let done = state.prober.handle(now, input);
+        let after = (state.prober.poll_timeout(), state.prober.life());
+        drop(state);
+        if after.1 != before.1 || after.0 < before.0 {
+            self.news.notify_one();
         }
+        done
+    }
+
+    /// Does what is due; when to be called next.
+    pub fn timeout(&self, now: Time) {
+        self.lock().prober.handle_timeout(now);
+    }
+
+    /// When [`Link::timeout`] is due.
+    pub fn due(&self) -> Option<Time> {
+        self.lock().prober.poll_timeout()
+    }
+
+    /// Waits until something may be due earlier.
+    pub async fn news(&self) {
+        self.news.notified().await;
+    }
+
+    /// The driver should look again.
+    pub fn wake(&self) {
+        self.news.notify_one();
+    }
+
+    /// The next probe to send.
+    pub fn probe(&self, now: Time) -> Option<Bytes> {
+        let probe = self.lock().prober.poll_probe(now)?;
+        Some(probe.encode(&self.key))
+    }
+
+    /// What changed; whoever watches the life is told.
+    pub fn event(&self) -> Option<Event> {
+        let mut state = self.lock();
+        let event = state.prober.poll_event()?;
+        self.life.send_replace(state.prober.life());
+        Some(event)
+    }
+
+    /// The link's life, and its changes.
+    pub fn life(&self) -> watch::Receiver<Life> {
+        self.life.subscribe()
+    }
+
+    pub fn is_down(&self) -> bool {
+        *self.life.borrow() == Life::Down
+    }
+
+    /// Waits until the link is down.
+    pub async fn down(&self) {
+        is_down(self.life()).await;
     }
 
     /// `None` before the first round trip.
     pub fn baseline(&self) -> Option<Baseline> {
-        self.lock().baseline
+        self.lock().prober.baseline()
     }
 
-    pub fn measured(&self, now: Time) -> Measured {
+    pub fn measured(&self) -> Measured {
         let state = self.lock();
         Measured {
-            life: state.detector.life(now, SILENCE),
-            metrics: state.estimator.metrics(),
+            life: state.prober.life(),
+            metrics: state.prober.metrics(),
         }
+    }
+
+    /// A route table arrived.
+    pub fn told(&self, now: Time) {
+        self.lock().drift.told(now);
+    }
+
+    /// By how much the link costs more than the table knows, in µs.
+    pub fn extra_us(&self, now: Time) -> u64 {
+        let mut state = self.lock();
+        let metrics = state.prober.metrics();
+        let cost = metrics.map(|metrics| cost::terms(&metrics).total());
+        state.drift.costs(now, cost);
+        state.drift.extra_us()
+    }
+}
+
+/// Waits until a link is down; forever, if it never is.
+pub(crate) async fn is_down(mut life: watch::Receiver<Life>) {
+    if life.wait_for(|life| *life == Life::Down).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use longspan_topology::estimator::DOWN_PROBES;
-
     use super::*;
 
     const A: BootId = BootId(1);
@@ -190,46 +188,32 @@ mod tests {
     #[test]
     fn a_round_trip_is_measured_without_what_the_other_side_held() {
         let (a, b) = pair();
-        // b's clock is an hour ahead; 30 ms there, 50 ms back, 400 ms held.
-        let hour = 3_600_000;
-        let probe = a.probe(at(1_000));
-        b.arrived(at(hour + 1_030), &probe).unwrap();
-        let back = b.probe(at(hour + 1_430));
-        a.arrived(at(1_480), &back).unwrap();
-        let base = a.baseline().unwrap();
-        assert_eq!(base.rtt_us, 80_000);
-        assert_eq!(base.raw_us, 50_000 - hour as i64 * 1_000);
+        let probe = a.probe(at(0)).unwrap();
+        b.arrived(at(30), &probe).unwrap();
+        let back = b.probe(at(50)).unwrap();
+        a.arrived(at(80), &back).unwrap();
+        assert_eq!(a.baseline().unwrap().rtt_us, 60_000);
     }
 
     #[test]
     fn a_forged_or_foreign_probe_is_refused() {
         let (a, b) = pair();
-        let mut probe = b.probe(at(1)).to_vec();
+        let mut probe = b.probe(at(1)).unwrap().to_vec();
         probe[12] ^= 1;
         assert!(a.arrived(at(2), &probe).is_err());
-        let own = a.probe(at(1));
+        let own = a.probe(at(1)).unwrap();
         assert!(a.arrived(at(2), &own).is_err(), "reflected");
     }
 
-    #[test]
-    fn silence_alone_or_probes_alone_are_no_verdict() {
-        let (a, b) = pair();
-        for _ in 0..DOWN_PROBES {
-            a.probe(at(0));
-        }
-        assert_eq!(a.measured(at(1_999)).life, Life::Suspect);
-        assert_eq!(a.measured(at(2_000)).life, Life::Down);
-        a.arrived(at(2_001), &b.probe(at(0))).unwrap();
-        assert_eq!(a.measured(at(9_000)).life, Life::Up);
-    }
-
-    #[test]
-    fn any_packet_counts_as_life() {
+    #[tokio::test]
+    async fn whoever_waits_for_the_end_is_told() {
         let (a, _) = pair();
-        for _ in 0..DOWN_PROBES {
-            a.probe(at(0));
+        for ms in (0..3_000).step_by(5) {
+            a.timeout(at(ms));
+            while a.probe(at(ms)).is_some() {}
+            while a.event().is_some() {}
         }
-        a.packets(at(2_500), 7);
-        assert_eq!(a.measured(at(2_600)).life, Life::Up);
+        assert!(a.is_down());
+        a.down().await;
     }
 }

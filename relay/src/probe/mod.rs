@@ -2,16 +2,19 @@
 //! window nor die with lost acknowledgements.
 //!
 //! * [`Socket`]: takes them off what arrives, and sends them.
-//! * [`Link`]: what one connection's probes tell.
-//! * `send`: sends them, as often as the link deserves.
+//! * [`Link`]: one connection's prober, which decides (`longspan_topology::link`).
+//! * `drive`: feeds it, sends its probes, tells its events.
+//! * `need`: which links are needed as backups.
 //! * `report`: tells metrics and controllers.
 
+mod drive;
 mod link;
+mod need;
 mod report;
-mod send;
 mod socket;
 
-pub(crate) use link::{Link, Measured};
+pub(crate) use drive::drive;
+pub(crate) use link::{Link, Measured, is_down};
+pub(crate) use need::keep_needs;
 pub(crate) use report::report;
-pub(crate) use send::send;
 pub(crate) use socket::Socket;

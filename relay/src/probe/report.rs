@@ -6,7 +6,7 @@ use longspan_proto::{
     control::LinkReport,
     ids::{Net, NodeId},
 };
-use longspan_topology::estimator::Life;
+use longspan_topology::link::Life;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::Measured;
@@ -44,14 +44,13 @@ pub(crate) async fn report(shared: Arc<Shared>) {
 }
 
 fn collect(shared: &Shared) -> Vec<LinkReport> {
-    let now = shared.engine.clock().now();
     let net = Net::internet();
     let mut reports = Vec::new();
     let mut absent: BTreeSet<NodeId> = shared.routes.borrow().neighbours.iter().cloned().collect();
     absent.remove(&shared.config.node);
     for peer in shared.peers.all() {
         absent.remove(&peer.node);
-        let Measured { life, metrics } = peer.link.measured(now);
+        let Measured { life, metrics } = peer.link.measured();
         // Before the first round trip there is nothing to tell.
         let Some(metrics) = metrics else { continue };
         reports.push(LinkReport {

@@ -14,13 +14,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{accept::refuse, hello, limits, peer, refusal::Refusal};
 use crate::{
+    node::NodeInfo,
     peers::{Peers, dials},
     shared::Shared,
 };
-
-/// Relays an edge holds a session with. A warm standby in another zone is a later issue; the list
-/// form stands already.
-const ATTACHMENTS: usize = 1;
 
 /// Keeps a task for each neighbour to be dialed, as tables and directories change.
 pub(crate) async fn keep_neighbours(
@@ -82,18 +79,34 @@ fn wanted(shared: &Shared) -> BTreeSet<NodeId> {
             .cloned()
             .collect();
     }
-    let relays: Vec<&NodeId> = directory
-        .relays_near(&shared.config.region, shared.config.lat, shared.config.lon)
-        .into_iter()
-        .map(|relay| &relay.id)
-        .collect();
-    attachments(&relays, &shared.peers, &shared.unreachable.borrow())
+    let config = &shared.config;
+    let near = directory.relays_near(&config.region, config.lat, config.lon);
+    let relays = apart(&near);
+    let most = config.limits.attachments;
+    attachments(&relays, most, &shared.peers, &shared.unreachable.borrow())
+}
+
+/// Relays in the order in which they are attached to: the best, then the best in another zone than
+/// that one, then the others.
+fn apart<'d>(near: &[&'d NodeInfo]) -> Vec<&'d NodeId> {
+    let Some((best, others)) = near.split_first() else {
+        return Vec::new();
+    };
+    let zone = |relay: &&&NodeInfo| relay.zone != best.zone || relay.region != best.region;
+    let standby = others.iter().find(zone).copied();
+    let rest = others
+        .iter()
+        .copied()
+        .filter(|relay| standby.is_none_or(|standby| standby.id != relay.id));
+    let order = [*best].into_iter().chain(standby).chain(rest);
+    order.map(|relay| &relay.id).collect()
 }
 
 /// The first relays, best first, that are neither known to be out of reach nor about to close;
 /// what stands in for the best one stays until that is up.
 fn attachments(
     relays: &[&NodeId],
+    most: usize,
     peers: &Peers,
     unreachable: &BTreeSet<NodeId>,
 ) -> BTreeSet<NodeId> {
@@ -101,12 +114,12 @@ fn attachments(
         .iter()
         .filter(|relay| !unreachable.contains(**relay))
         .filter(|relay| !peers.get(relay).is_some_and(|peer| peer.is_leaving()))
-        .take(ATTACHMENTS)
+        .take(most)
         .map(|relay| (*relay).clone())
         .collect();
-    // The best one is dialed always, also while a farther one stands in for it.
-    wanted.extend(relays.iter().take(ATTACHMENTS).map(|r| (*r).clone()));
-    let up = |node: &NodeId| peers.get(node).is_some();
+    // The best ones are dialed always, also while farther ones stand in for them.
+    wanted.extend(relays.iter().take(most).map(|r| (*r).clone()));
+    let up = |node: &NodeId| peers.get(node).is_some_and(|peer| !peer.link.is_down());
     if !wanted.iter().any(up) {
         wanted.extend(relays.iter().filter(|r| up(r)).map(|r| (*r).clone()));
     }
@@ -120,11 +133,17 @@ async fn keep(shared: Arc<Shared>, tasks: TaskTracker, node: NodeId, stop: Cance
         let mut last = String::new();
         for round in 0usize.. {
             // The other end may have dialed, or a connection may stand from before.
-            if let Some(peer) = shared.peers.get(&node) {
+            let standing = shared.peers.get(&node);
+            if let Some(peer) = standing.filter(|peer| !peer.link.is_down()) {
                 let began = Instant::now();
                 shared.set_reachable(&node, true);
                 last.clear();
-                peer.conn.closed().await;
+                tokio::select! {
+                    _ = peer.conn.closed() => {}
+                    // It is kept, should it heal, but its timers back off: a fresh one beside it
+                    // is there sooner.
+                    () = peer.link.down() => {}
+                }
                 // An edge does not wait for the next attempt, but looks for another meanwhile.
                 shared.set_reachable(&node, false);
                 if began.elapsed() >= limits::REDIAL_RESET {
@@ -141,7 +160,11 @@ async fn keep(shared: Arc<Shared>, tasks: TaskTracker, node: NodeId, stop: Cance
                 continue;
             }
             tokio::time::sleep(jittered(pause)).await;
-            pause = (pause * 2).min(limits::REDIAL_MAX);
+            let most = match shared.peers.get(&node) {
+                Some(_) => limits::REDIAL_BESIDE_MAX,
+                None => limits::REDIAL_MAX,
+            };
+            pause = (pause * 2).min(most);
         }
     };
     tokio::select! {
@@ -200,7 +223,12 @@ async fn dial(
         Ok::<_, Refusal>((conn, greeted))
     };
     let failed = |refusal: Refusal| Err(format!("{address}: {refusal}"));
-    match tokio::time::timeout(limits::HANDSHAKE, greet).await {
+    // Beside a connection that is down: the handshake's own timers back off too.
+    let patience = match shared.peers.get(node) {
+        Some(_) => limits::DIAL_PATIENCE,
+        None => limits::HANDSHAKE,
+    };
+    match tokio::time::timeout(patience, greet).await {
         Ok(Ok((conn, greeted))) => {
             let begun = greeted.and_then(|g| peer::begin(shared, tasks, conn.clone(), g, true));
             begun.or_else(|refusal| {
@@ -213,7 +241,7 @@ async fn dial(
             failed(refusal)
         }
         Err(_) => {
-            let refusal = Refusal::Timeout(limits::HANDSHAKE);
+            let refusal = Refusal::Timeout(patience);
             refusal.tell(address);
             failed(refusal)
         }
@@ -238,4 +266,44 @@ fn leave(shared: &Arc<Shared>, tasks: &TaskTracker, node: NodeId) {
                 .close(limits::close::DONE.into(), b"not a neighbour any more");
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use longspan_proto::ids::{Region, Zone};
+
+    use super::*;
+    use crate::node::tests::info;
+
+    fn relay(name: &str, region: &str, zone: &str) -> NodeInfo {
+        NodeInfo {
+            region: Region::new(region).unwrap(),
+            zone: Zone::new(zone).unwrap(),
+            ..info(name)
+        }
+    }
+
+    fn order(near: &[NodeInfo]) -> Vec<String> {
+        let near: Vec<&NodeInfo> = near.iter().collect();
+        apart(&near).into_iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_standby_is_the_nearest_in_another_zone() {
+        let near = [
+            relay("a", "hk", "hk-1"),
+            relay("b", "hk", "hk-1"),
+            relay("c", "hk", "hk-2"),
+            relay("d", "sg", "sg-1"),
+        ];
+        assert_eq!(order(&near), ["a", "c", "b", "d"]);
+    }
+
+    #[test]
+    fn where_all_are_in_one_zone_it_is_the_next_nearest() {
+        let near = [relay("a", "hk", "hk-1"), relay("b", "hk", "hk-1")];
+        assert_eq!(order(&near), ["a", "b"]);
+        assert_eq!(order(&near[..1]), ["a"]);
+        assert_eq!(order(&[]), Vec::<String>::new());
+    }
 }

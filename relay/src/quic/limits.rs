@@ -37,6 +37,9 @@ pub const DIAL_PATIENCE: Duration = Duration::from_millis(1_500);
 pub const REDIAL_FIRST: Duration = Duration::from_millis(200);
 /// The longest such pause.
 pub const REDIAL_MAX: Duration = Duration::from_secs(5);
+/// The longest such pause while an older connection stands beside that is down: it may heal at any
+/// moment.
+pub const REDIAL_BESIDE_MAX: Duration = Duration::from_secs(1);
 /// A connection that stood so long resets the pauses.
 pub const REDIAL_RESET: Duration = Duration::from_secs(10);
 /// How long a connection that the table no longer names is kept: running tracks move first.

@@ -53,6 +53,7 @@ pub(super) fn begin(
         since: engine.clock().now(),
         leaving: AtomicBool::new(false),
         carried: AtomicU64::new(0),
+        backup: AtomicBool::new(false),
     });
     shared
         .peers
@@ -127,7 +128,7 @@ async fn live(shared: Arc<Shared>, tasks: TaskTracker, peer: Arc<Peer>, streams:
             listen(&shared, &peer, recv, reader),
             read::groups(&shared, &tasks, &peer),
             calls::accept(&shared, &tasks, &peer),
-            crate::probe::send(&shared, &peer),
+            crate::probe::drive(&shared, &peer),
         )
     };
     tokio::select! {

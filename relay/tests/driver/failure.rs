@@ -113,7 +113,7 @@ async fn a_certificate_for_someone_else_is_refused_at_the_start() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edge_moves_to_another_relay_when_its_own_is_gone() {
-    // The nearest relay is of the edge's region; the other stands in for it.
+    // The nearest relay is of the edge's region; the other is its warm standby.
     let world = {
         let mut world = World::chain(&["a", "b"]).await;
         let mut edge = config("edge-1", world.ca.identity("edge-1"));
@@ -123,11 +123,14 @@ async fn an_edge_moves_to_another_relay_when_its_own_is_gone() {
     };
     world.tell(&["edge-1", "a", "b"]);
     world.connected("edge-1", "a").await;
-    assert_eq!(world.handle("edge-1").attached(), [id("a")]);
+    world.connected("edge-1", "b").await;
+    eventually("the edge has a standby", || {
+        world.handle("edge-1").attached() == [id("a"), id("b")]
+    })
+    .await;
     assert_eq!(world.handle("edge-1").ready(), Ok(()));
     let mut world = world;
     world.nodes.remove("a").unwrap().stop().await;
-    world.connected("edge-1", "b").await;
     eventually("the edge says so", || {
         world.handle("edge-1").attached() == [id("b")]
     })

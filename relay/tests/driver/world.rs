@@ -123,6 +123,8 @@ impl World {
         for (at, name) in names.iter().enumerate() {
             let mut config = config(name, ca.identity(name));
             config.region = region(names, at);
+            // A chain has one way.
+            config.limits.attachments = 1;
             let config = adjust(config);
             nodes.insert(*name, Running::start(config).await);
         }

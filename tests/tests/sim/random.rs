@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use longspan_proto::{ids::NodeId, wire::Role};
 use longspan_relay::forward::{CacheConfig, Config, Limits};
+use longspan_topology::link::Life;
 
 use super::{Dice, graph::Graph, world::World};
 
@@ -31,6 +32,7 @@ enum Op {
     Tables,
     FalseTables,
     Suspect,
+    Cost,
     Wait,
 }
 
@@ -49,6 +51,7 @@ fn config(node: NodeId, role: Role) -> Config {
             ..Limits::default()
         },
         linger: Duration::from_millis(500),
+        hold: Duration::from_secs(1),
         ..Config::new(node, role)
     }
 }
@@ -174,9 +177,18 @@ fn operate(world: &mut World, op: &Op) {
         Op::Suspect => {
             let up = links(true, world);
             let side = world.dice.below(2) as usize;
-            let suspect = world.dice.percent(60);
+            let lives = [Life::Up, Life::Up, Life::Suspect, Life::Suspect, Life::Down];
+            let life = world.dice.pick(&lives).unwrap_or(Life::Up);
             if let Some(link) = world.dice.pick(&up) {
-                world.suspect(link, side, suspect);
+                world.judge(link, side, life);
+            }
+        }
+        Op::Cost => {
+            let up = links(true, world);
+            let side = world.dice.below(2) as usize;
+            let extra_us = world.dice.pick(&[0, 4_000, 80_000]).unwrap_or(0);
+            if let Some(link) = world.dice.pick(&up) {
+                world.cost(link, side, extra_us);
             }
         }
         Op::Wait => world.run(Duration::from_secs(2)),
@@ -197,7 +209,8 @@ fn op(dice: &mut Dice) -> Op {
         72..77 => Op::Restart,
         77..82 => Op::Tables,
         82..88 => Op::FalseTables,
-        88..94 => Op::Suspect,
+        88..93 => Op::Suspect,
+        93..96 => Op::Cost,
         _ => Op::Wait,
     }
 }
@@ -243,6 +256,7 @@ fn repair(world: &mut World) {
         }
         for side in 0..2 {
             world.suspect(link, side, false);
+            world.cost(link, side, 0);
         }
     }
     for slot in 0..world.slots.len() {

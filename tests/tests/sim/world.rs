@@ -19,6 +19,7 @@ use longspan_proto::{
 use longspan_relay::forward::{
     Config, Forwarder, Input, LocalKey, Output, PeerKey, Stats, StreamKey, Transmit,
 };
+use longspan_topology::link::{self, Life};
 
 use super::{
     Dice, check,
@@ -423,13 +424,38 @@ impl World {
         }
     }
 
-    /// The driver's suspicion of a link, at one end.
-    pub fn suspect(&mut self, link: usize, side: usize, suspect: bool) {
-        if let Some(conn) = self.links[link]
+    /// The prober's suspicion of a link, at one end.
+    pub fn suspect(&mut self, at: usize, side: usize, suspect: bool) {
+        self.judge(at, side, if suspect { Life::Suspect } else { Life::Up });
+    }
+
+    /// What the prober of a link says at one end.
+    pub fn judge(&mut self, at: usize, side: usize, life: Life) {
+        if let Some(conn) = self.links[at]
             && self.conns[conn].known[side]
         {
             let (node, peer) = self.conns[conn].ends[side];
-            self.input(node, Input::Suspect { peer, suspect });
+            let why = link::Why {
+                cause: link::Cause::Silence,
+                silence: Duration::from_millis(90),
+                unanswered: 0,
+            };
+            let event = match life {
+                Life::Up => link::Event::Up,
+                Life::Suspect => link::Event::Suspect(why),
+                Life::Down => link::Event::Down(why),
+            };
+            self.input(node, Input::Link { peer, event });
+        }
+    }
+
+    /// A link costs one end more than its table says.
+    pub fn cost(&mut self, at: usize, side: usize, extra_us: u64) {
+        if let Some(conn) = self.links[at]
+            && self.conns[conn].known[side]
+        {
+            let (node, peer) = self.conns[conn].ends[side];
+            self.input(node, Input::Cost { peer, extra_us });
         }
     }
 
@@ -523,7 +549,7 @@ impl World {
                     self.send(node, peer, Lane::Control, SMALL, Item::Control(message));
                 }
                 Output::Ready { peer } => self.pull(node, peer),
-                Output::Stop { .. } => {}
+                Output::Stop { .. } | Output::Healed { .. } => {}
                 Output::Disconnect { reason, .. } => {
                     panic!("{} finds fault: {reason}", self.graph.names[node])
                 }

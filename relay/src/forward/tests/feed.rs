@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use longspan_proto::wire::{GroupDropped, Message, Priority};
 
-use super::{Input, LocalEvent, LocalKey, Lone, StreamKey, fed};
+use super::{Input, LocalEvent, LocalKey, Lone, PeerKey, StreamKey, fed};
 
 fn dropped(events: Vec<LocalEvent>) -> Vec<(u64, u64)> {
     let dropped = |event| match event {
@@ -195,4 +195,48 @@ fn a_track_published_here_is_served_here() {
     );
     assert_eq!(lone.core.stats().tracks, 0);
     lone.input(Input::Unsubscribe { local: LocalKey(2) });
+}
+
+/// Group 3 is open with one frame when its upstream is lost, and resumed at another connection.
+fn resumed() -> (Lone, PeerKey) {
+    let (mut lone, up) = fed();
+    lone.open(up, 0, 0, 3, 0);
+    lone.frame(up, 0);
+    lone.input(Input::PeerDown { peer: up });
+    let again = lone.peer(2, "up");
+    lone.ok(again, 0, &["up"]);
+    lone.outputs();
+    (lone, again)
+}
+
+#[test]
+fn an_upstream_that_has_not_begun_to_serve_is_waited_for() {
+    let (mut lone, up) = resumed();
+    // What it owes stands behind what is more urgent.
+    lone.after(Duration::from_secs(8));
+    assert_eq!(dropped(lone.events()), []);
+    lone.open(up, 0, 0, 3, 1);
+    lone.frame(up, 0);
+    let events = lone.events();
+    assert!(
+        matches!(
+            events[..],
+            [LocalEvent::Frame {
+                group: 3,
+                index: 1,
+                ..
+            }]
+        ),
+        "{events:?}"
+    );
+}
+
+#[test]
+fn an_upstream_that_serves_but_leaves_a_group_out_is_not_waited_for() {
+    let (mut lone, up) = resumed();
+    lone.open(up, 0, 0, 4, 0);
+    lone.after(Duration::from_millis(999));
+    assert_eq!(dropped(lone.events()), []);
+    lone.after(Duration::from_millis(1));
+    assert_eq!(dropped(lone.events()), [(3, 1)]);
 }

@@ -3,6 +3,7 @@
 mod downstream;
 mod feed;
 mod hostile;
+mod life;
 mod transmit;
 mod upstream;
 
@@ -16,7 +17,9 @@ use longspan_proto::{
 };
 use longspan_topology::routes::{Hop, Path, Routes};
 
-use super::{Config, Forwarder, Input, LocalEvent, LocalKey, Output, PeerKey, StreamKey, Transmit};
+use super::{
+    Config, Forwarder, Input, LocalEvent, LocalKey, Output, PeerKey, StreamKey, Transmit, Trouble,
+};
 
 pub(super) fn node(name: &str) -> NodeId {
     NodeId::new(name).expect("a slug")
