@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use longspan_lab::wan::{Loss, Profile};
+use longspan_lab::{
+    wan::{Loss, Profile},
+    world::{Change, Effect},
+};
+use longspan_proto::ids::Net;
 use serde_json::{Value, json};
 
 use super::{Context, Format, Watch, output};
 use crate::{
     failure::{Failure, Outcome, hint},
-    up::{
-        self,
-        control::{Change, Effect},
-    },
+    up,
 };
 
 /// Faults.
@@ -42,13 +43,16 @@ pub enum Link {
 /// Between whom.
 #[derive(Debug, Args)]
 pub struct Ends {
-    /// A region or a node
+    /// A region, a zone (REGION/ZONE) or a node
     from: String,
-    /// A region or a node
+    /// A region, a zone (REGION/ZONE) or a node
     to: String,
     /// Only from FROM to TO
     #[arg(long)]
     one_way: bool,
+    /// Only over this net; without it over every one
+    #[arg(long)]
+    net: Option<Net>,
 }
 
 /// How it gets worse. Told again, it replaces what was told before.
@@ -126,6 +130,7 @@ pub async fn run(verb: Verb, context: &Context) -> Outcome {
             let change = Change {
                 from: ends.from,
                 to: ends.to,
+                net: ends.net,
                 one_way: ends.one_way,
                 fault,
             };
@@ -209,22 +214,44 @@ fn ls(world: &Value, format: Format) -> Outcome {
     if format == Format::Json {
         return output::json(world);
     }
+    // A fault's effect tells only what it changes; what it leaves is empty in its row.
     let describe = |kind: &str, link: &Value| {
-        let profile = &link["profile"];
+        let effect = if kind == "fault" {
+            &link["effect"]
+        } else {
+            link
+        };
+        let profile = &effect["profile"];
+        let told = |value: &Value| value.as_f64();
+        let delays = [
+            told(&effect["one_way_ms"]).or(told(&effect["delay_ms"])),
+            told(&effect["extra_ms"]),
+            told(&profile["extra_delay_ms"]).filter(|ms| *ms > 0.0),
+        ];
+        let delay = delays.into_iter().flatten().reduce(|sum, ms| sum + ms);
+        let own_loss = &effect["loss"];
+        let loss = if own_loss.is_null() {
+            &profile["loss"]
+        } else {
+            own_loss
+        };
+        let bits = told(&effect["rate_bits"]).or(told(&profile["rate"]["bits_per_s"]));
         json!({
             "kind": kind,
             "from": link["from"],
             "to": link["to"],
-            "delay": link["one_way_ms"].as_f64().unwrap_or(0.0)
-                + profile["extra_delay_ms"].as_f64().unwrap_or(0.0),
+            "net": link["net"],
+            "delay": delay,
             "jitter": profile["jitter"]["kind"],
-            "loss": match profile["loss"]["kind"].as_str() {
-                Some("none") | None => json!(0),
+            "loss": match loss["kind"].as_str() {
+                Some("none") => json!(0),
+                None if kind == "link" => json!(0),
+                None => Value::Null,
                 Some("all") => json!(1),
-                Some("ramps") => profile["loss"]["peak"].clone(),
-                Some(_) => profile["loss"]["mean"].clone(),
+                Some("ramps") => loss["peak"].clone(),
+                Some(_) => loss["mean"].clone(),
             },
-            "mbit": profile["rate"]["bits_per_s"].as_f64().map(|bits| bits / 1e6),
+            "mbit": bits.map(|bits| bits / 1e6),
         })
     };
     let list = |name: &str| world[name].as_array().cloned().unwrap_or_default();
@@ -241,6 +268,7 @@ fn ls(world: &Value, format: Format) -> Outcome {
             ("KIND", "/kind"),
             ("FROM", "/from"),
             ("TO", "/to"),
+            ("NET", "/net"),
             ("DELAY MS", "/delay"),
             ("JITTER", "/jitter"),
             ("LOSS", "/loss"),

@@ -12,7 +12,7 @@ mod tests;
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use longspan_proto::{
-    ids::{NodeId, Region},
+    ids::{Net, NodeId, Region},
     time::Time,
 };
 use quinn::AsyncUdpSocket;
@@ -21,10 +21,7 @@ use tokio::net::TcpStream;
 pub use socket::{Counts, MAX_WAITING};
 pub use stream::{Delayed, MAX_CHUNKS};
 
-use crate::{
-    wan::Direction,
-    world::{Live, Who},
-};
+use crate::world::{Lane, Live, Who};
 
 /// One node's place in an emulated world.
 #[derive(Debug, Clone)]
@@ -38,12 +35,18 @@ pub struct Shim {
 impl Shim {
     /// For the node `node` in `region`.
     pub fn new(live: Live, node: NodeId, region: Region) -> Shim {
+        let placed = live
+            .world()
+            .nodes
+            .get(&node)
+            .map(|placed| placed.who(&node));
+        let me = placed.unwrap_or_else(|| Who {
+            node: Some(node),
+            ..Who::in_region(region)
+        });
         Shim {
             live,
-            me: Who {
-                node: Some(node),
-                region,
-            },
+            me,
             began: Instant::now(),
             counts: Arc::default(),
         }
@@ -74,56 +77,40 @@ impl Shim {
     }
 
     /// Whoever listens at an address that the world does not tell is next door.
-    fn who(&self, addr: SocketAddr) -> Who {
-        self.live.world().at(addr).unwrap_or_else(|| Who {
-            node: None,
-            region: self.me.region.clone(),
+    fn who(&self, addr: SocketAddr) -> (Who, Net) {
+        self.live.world().at(addr).unwrap_or_else(|| {
+            let next_door = Who {
+                node: None,
+                ..self.me.clone()
+            };
+            (next_door, Net::internet())
         })
     }
-}
 
-/// A direction that follows the world's changes.
-#[derive(Debug)]
-struct Lane {
-    from: Who,
-    to: Who,
-    version: u64,
-    direction: Direction,
-}
-
-impl Lane {
-    fn new(shim: &Shim, from: Who, to: Who) -> Lane {
-        let version = shim.live.version();
-        let world = shim.live.world();
-        let (one_way, profile) = world.between(&from, &to);
-        let seed = seed(world.seed, &from, &to);
-        Lane {
-            from,
-            to,
+    fn follow(&self, from: Who, to: Who, net: Net) -> Followed {
+        // Asked first: a change meanwhile is then followed once too often, not missed.
+        let version = self.live.version();
+        Followed {
             version,
-            direction: Direction::new(one_way, profile, seed),
+            lane: Lane::new(&self.live.world(), from, to, net),
         }
     }
+}
 
-    fn current(&mut self, shim: &Shim) -> &mut Direction {
-        let version = shim.live.version();
+/// A lane and the version of the world that it knows.
+#[derive(Debug)]
+struct Followed {
+    version: u64,
+    lane: Lane,
+}
+
+impl Followed {
+    fn current(&mut self, live: &Live) -> &mut Lane {
+        let version = live.version();
         if version != self.version {
             self.version = version;
-            let (one_way, profile) = shim.live.world().between(&self.from, &self.to);
-            self.direction.change(one_way, profile);
+            self.lane.follow(&live.world());
         }
-        &mut self.direction
+        &mut self.lane
     }
-}
-
-/// FNV-1a over both names: every direction draws its own numbers, the same ones in every run.
-fn seed(world: u64, from: &Who, to: &Who) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ world;
-    for who in [from, to] {
-        let node = who.node.as_ref().map_or("", |node| node.as_str());
-        for byte in who.region.bytes().chain([0]).chain(node.bytes()).chain([1]) {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-    }
-    hash
 }

@@ -24,7 +24,7 @@ use quinn::{
     udp::{EcnCodepoint, RecvMeta, Transmit},
 };
 
-use super::{Lane, Shim};
+use super::{Followed, Shim};
 use crate::wan::Verdict;
 
 /// Bytes under way from one socket. More are dropped and counted: 64 MB are more than two seconds
@@ -88,7 +88,7 @@ struct Queue {
 
 #[derive(Default)]
 struct State {
-    lanes: HashMap<SocketAddr, Lane>,
+    lanes: HashMap<SocketAddr, Followed>,
     waiting: BinaryHeap<Reverse<Datagram>>,
     bytes: usize,
     /// Numbers datagrams, so that those of the same time leave in order.
@@ -196,11 +196,11 @@ impl State {
         if self.lanes.len() >= MAX_LANES && !self.lanes.contains_key(&destination) {
             self.lanes.clear();
         }
-        let lane = self
-            .lanes
-            .entry(destination)
-            .or_insert_with(|| Lane::new(shim, shim.me.clone(), shim.who(destination)));
-        let Verdict::Deliver(at) = lane.current(shim).send(now, contents.len()) else {
+        let lane = self.lanes.entry(destination).or_insert_with(|| {
+            let (to, net) = shim.who(destination);
+            shim.follow(shim.me.clone(), to, net)
+        });
+        let Verdict::Deliver(at) = lane.current(&shim.live).send(now, contents.len()) else {
             shim.counts.lost.fetch_add(1, Relaxed);
             return;
         };

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use longspan_proto::time::Time;
+use longspan_proto::{ids::Net, time::Time};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex, split},
     net::TcpStream,
@@ -11,7 +11,7 @@ use tokio::{
     time::sleep_until,
 };
 
-use super::{Lane, Shim};
+use super::{Followed, Shim};
 use crate::{wan::Verdict, world::POLL};
 
 /// A stream that takes its time. Both ends of the real one end with it.
@@ -24,11 +24,12 @@ pub const MAX_CHUNKS: usize = 64;
 const CHUNK: usize = 16 << 10;
 
 pub(super) fn delay(shim: Shim, inner: TcpStream) -> Delayed {
-    let peer = inner
-        .peer_addr()
-        .map_or_else(|_| shim.me.clone(), |addr| shim.who(addr));
-    let out = Lane::new(&shim, shim.me.clone(), peer.clone());
-    let back = Lane::new(&shim, peer, shim.me.clone());
+    let (peer, net) = inner.peer_addr().map_or_else(
+        |_| (shim.me.clone(), Net::internet()),
+        |addr| shim.who(addr),
+    );
+    let out = shim.follow(shim.me.clone(), peer.clone(), net.clone());
+    let back = shim.follow(peer, shim.me.clone(), net);
     let (ours, theirs) = duplex(CHUNK);
     let (from_tcp, to_tcp) = inner.into_split();
     let (from_us, to_us) = split(theirs);
@@ -40,7 +41,7 @@ pub(super) fn delay(shim: Shim, inner: TcpStream) -> Delayed {
 /// Moves bytes from `from` to `to`, each as late as `lane` says, until one of them ends.
 async fn carry(
     shim: Shim,
-    mut lane: Lane,
+    mut lane: Followed,
     mut from: impl AsyncRead + Unpin + Send + 'static,
     mut to: impl AsyncWrite + Unpin,
 ) {
@@ -73,14 +74,14 @@ async fn carry(
 
 /// When a chunk arrives. A lost one is sent again at once, so losses change nothing but the
 /// jitter; a link that carries nothing at all is asked again until it does.
-async fn arrival(shim: &Shim, lane: &mut Lane, bytes: usize) -> Time {
+async fn arrival(shim: &Shim, lane: &mut Followed, bytes: usize) -> Time {
     /// Beyond what the worst loss that still carries anything asks for.
     const TRIES: usize = 1_000;
     /// As long as the world takes to change.
     const AGAIN: Duration = POLL;
     loop {
         for _ in 0..TRIES {
-            if let Verdict::Deliver(at) = lane.current(shim).send(shim.now(), bytes) {
+            if let Verdict::Deliver(at) = lane.current(&shim.live).send(shim.now(), bytes) {
                 return at;
             }
         }

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Error, World};
+use super::{Change, ChangeError, Error, World};
 
 /// How often the file is looked at.
 pub const POLL: Duration = Duration::from_millis(100);
@@ -57,6 +57,26 @@ impl Live {
     pub fn world(&self) -> Arc<World> {
         let world = self.0.world.lock();
         world.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A world that no file tells; [`Live::apply`] changes it.
+    pub fn of(world: World) -> Live {
+        Live(Arc::new(Shared {
+            path: PathBuf::new(),
+            world: Mutex::new(Arc::new(world)),
+            version: AtomicU64::new(1),
+        }))
+    }
+
+    /// Changes the world in this process; the next packet meets it. Where a file tells the world,
+    /// the file's next change replaces all of it.
+    pub fn apply(&self, change: &Change) -> Result<(), ChangeError> {
+        let mut current = self.0.world.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut world = World::clone(&current);
+        world.apply(change)?;
+        *current = Arc::new(world);
+        self.0.version.fetch_add(1, Ordering::AcqRel);
+        Ok(())
     }
 
     /// Rises with each change of the world.
