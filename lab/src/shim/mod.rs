@@ -9,26 +9,27 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{net::SocketAddr, sync::Arc};
 
-use longspan_proto::{
-    ids::{Net, NodeId, Region},
-    time::Time,
-};
+use longspan_proto::ids::{Net, NodeId, Region};
 use quinn::AsyncUdpSocket;
 use tokio::net::TcpStream;
 
-pub use socket::{Counts, MAX_WAITING};
+pub use socket::Counts;
 pub use stream::{Delayed, MAX_CHUNKS};
 
-use crate::world::{Lane, Live, Who};
+pub use crate::delay::MAX_WAITING;
+use crate::{
+    delay::Began,
+    world::{Live, Who},
+};
 
 /// One node's place in an emulated world.
 #[derive(Debug, Clone)]
 pub struct Shim {
     live: Live,
     me: Who,
-    began: Instant,
+    began: Began,
     counts: Arc<Counts>,
 }
 
@@ -47,7 +48,7 @@ impl Shim {
         Shim {
             live,
             me,
-            began: Instant::now(),
+            began: Began::now(),
             counts: Arc::default(),
         }
     }
@@ -68,14 +69,6 @@ impl Shim {
         self.counts.clone()
     }
 
-    fn now(&self) -> Time {
-        Time::from_micros(self.began.elapsed().as_micros() as u64)
-    }
-
-    fn instant(&self, time: Time) -> Instant {
-        self.began + time.saturating_since(Time::ZERO)
-    }
-
     /// Whoever listens at an address that the world does not tell is next door.
     fn who(&self, addr: SocketAddr) -> (Who, Net) {
         self.live.world().at(addr).unwrap_or_else(|| {
@@ -85,32 +78,5 @@ impl Shim {
             };
             (next_door, Net::internet())
         })
-    }
-
-    fn follow(&self, from: Who, to: Who, net: Net) -> Followed {
-        // Asked first: a change meanwhile is then followed once too often, not missed.
-        let version = self.live.version();
-        Followed {
-            version,
-            lane: Lane::new(&self.live.world(), from, to, net),
-        }
-    }
-}
-
-/// A lane and the version of the world that it knows.
-#[derive(Debug)]
-struct Followed {
-    version: u64,
-    lane: Lane,
-}
-
-impl Followed {
-    fn current(&mut self, live: &Live) -> &mut Lane {
-        let version = live.version();
-        if version != self.version {
-            self.version = version;
-            self.lane.follow(&live.world());
-        }
-        &mut self.lane
     }
 }

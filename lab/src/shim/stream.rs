@@ -11,8 +11,12 @@ use tokio::{
     time::sleep_until,
 };
 
-use super::{Followed, Shim};
-use crate::{wan::Verdict, world::POLL};
+use super::Shim;
+use crate::{
+    delay::Began,
+    wan::Verdict,
+    world::{Followed, POLL},
+};
 
 /// A stream that takes its time. Both ends of the real one end with it.
 pub type Delayed = DuplexStream;
@@ -28,8 +32,9 @@ pub(super) fn delay(shim: Shim, inner: TcpStream) -> Delayed {
         |_| (shim.me.clone(), Net::internet()),
         |addr| shim.who(addr),
     );
-    let out = shim.follow(shim.me.clone(), peer.clone(), net.clone());
-    let back = shim.follow(peer, shim.me.clone(), net);
+    let live = &shim.live;
+    let out = live.follow(shim.me.clone(), peer.clone(), net.clone());
+    let back = live.follow(peer, shim.me.clone(), net);
     let (ours, theirs) = duplex(CHUNK);
     let (from_tcp, to_tcp) = inner.into_split();
     let (from_us, to_us) = split(theirs);
@@ -55,8 +60,8 @@ async fn carry(
                 Ok(_) => {}
             }
             let chunk = buffer.split().freeze();
-            let at = arrival(&shim, &mut lane, chunk.len()).await;
-            if sender.send((shim.instant(at), chunk)).await.is_err() {
+            let at = arrival(shim.began, &mut lane, chunk.len()).await;
+            if sender.send((shim.began.instant(at), chunk)).await.is_err() {
                 return;
             }
         }
@@ -74,14 +79,14 @@ async fn carry(
 
 /// When a chunk arrives. A lost one is sent again at once, so losses change nothing but the
 /// jitter; a link that carries nothing at all is asked again until it does.
-async fn arrival(shim: &Shim, lane: &mut Followed, bytes: usize) -> Time {
+async fn arrival(began: Began, lane: &mut Followed, bytes: usize) -> Time {
     /// Beyond what the worst loss that still carries anything asks for.
     const TRIES: usize = 1_000;
     /// As long as the world takes to change.
     const AGAIN: Duration = POLL;
     loop {
         for _ in 0..TRIES {
-            if let Verdict::Deliver(at) = lane.current(&shim.live).send(shim.now(), bytes) {
+            if let Verdict::Deliver(at) = lane.send(began.time(), bytes) {
                 return at;
             }
         }

@@ -11,7 +11,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Change, ChangeError, Error, World};
+use longspan_proto::{ids::Net, time::Time};
+
+use super::{Change, ChangeError, Counts, Error, Lane, Who, World};
+use crate::wan::Verdict;
 
 /// How often the file is looked at.
 pub const POLL: Duration = Duration::from_millis(100);
@@ -79,9 +82,45 @@ impl Live {
         Ok(())
     }
 
+    /// A lane that meets every change at its next packet.
+    pub fn follow(&self, from: Who, to: Who, net: Net) -> Followed {
+        // Asked first: a change meanwhile is then followed once too often, not missed.
+        let version = self.version();
+        Followed {
+            lane: Lane::new(&self.world(), from, to, net),
+            live: self.clone(),
+            version,
+        }
+    }
+
     /// Rises with each change of the world.
     pub fn version(&self) -> u64 {
         self.0.version.load(Ordering::Acquire)
+    }
+}
+
+/// A lane, and the version of the world that it knows.
+#[derive(Debug)]
+pub struct Followed {
+    live: Live,
+    version: u64,
+    lane: Lane,
+}
+
+impl Followed {
+    /// Decides over one packet of `bytes` bytes sent at `now`.
+    pub fn send(&mut self, now: Time, bytes: usize) -> Verdict {
+        let version = self.live.version();
+        if version != self.version {
+            self.version = version;
+            self.lane.follow(&self.live.world());
+        }
+        self.lane.send(now, bytes)
+    }
+
+    /// What it has carried so far.
+    pub fn counts(&self) -> Counts {
+        self.lane.counts()
     }
 }
 

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 pub use change::{Change, ChangeError, Effect, MAX_FAULTS};
 pub use lane::{Counts, Lane};
-pub use live::{Live, POLL};
+pub use live::{Followed, Live, POLL};
 pub use schedule::{Action, MAX_STEPS, Player, Schedule, ScheduleError, Step};
 
 use crate::{

@@ -1,4 +1,4 @@
-//! `longspan lab …`: faults in the emulated world of a running `up`.
+//! `longspan lab link …`.
 
 use std::time::Duration;
 
@@ -10,26 +10,16 @@ use longspan_lab::{
 use longspan_proto::ids::Net;
 use serde_json::{Value, json};
 
-use super::{Context, Format, Watch, output};
+use super::done;
 use crate::{
+    cli::{Context, Format, Watch, output},
     failure::{Failure, Outcome, hint},
     up,
 };
 
-/// Faults.
-#[derive(Debug, Subcommand)]
-pub enum Verb {
-    /// Links of the emulated world; an end is a region or a node
-    #[command(subcommand)]
-    Link(Link),
-    /// Processes of `up`'s nodes
-    #[command(subcommand)]
-    Node(Node),
-}
-
 /// Links.
 #[derive(Debug, Subcommand)]
-pub enum Link {
+pub enum Verb {
     /// All directions and the faults that lie over them
     Ls(Watch),
     /// Nothing arrives
@@ -80,94 +70,41 @@ pub struct Degrade {
     profile: Option<String>,
 }
 
-/// Nodes.
-#[derive(Debug, Subcommand)]
-pub enum Node {
-    /// The processes of all nodes
-    Ls(Watch),
-    /// Kills a node's process (SIGKILL)
-    Kill {
-        /// Its name
-        id: String,
-    },
-    /// Stops a node's process if it runs, and starts it again
-    Restart {
-        /// Its name
-        id: String,
-    },
-}
-
 pub async fn run(verb: Verb, context: &Context) -> Outcome {
     let control = context.control()?;
-    let done = |answer: Value, said: String| match context.format {
-        Format::Json => output::json(&answer),
-        Format::Table => output::print(&said),
+    let (ends, fault, said) = match verb {
+        Verb::Ls(watch) => {
+            let show = async || ls(&control.get("/links").await?, context.format);
+            return watch.repeat(show).await;
+        }
+        Verb::Cut(ends) => {
+            let cut = Effect {
+                profile: Some(Profile::blackhole()),
+                ..Effect::default()
+            };
+            (ends, Some(cut), "cut")
+        }
+        Verb::Restore(ends) => (ends, None, "restored"),
+        Verb::Degrade(degrade) => {
+            let effect = degrade.effect()?;
+            (degrade.ends, Some(effect), "degraded")
+        }
     };
-    match verb {
-        Verb::Link(Link::Ls(watch)) => {
-            watch
-                .repeat(async || ls(&control.get("/links").await?, context.format))
-                .await
-        }
-        Verb::Link(change) => {
-            let (ends, fault, said) = match change {
-                Link::Cut(ends) => {
-                    let cut = Effect {
-                        profile: Some(Profile::blackhole()),
-                        ..Effect::default()
-                    };
-                    (ends, Some(cut), "cut")
-                }
-                Link::Restore(ends) => (ends, None, "restored"),
-                Link::Degrade(degrade) => {
-                    let effect = degrade.effect()?;
-                    (degrade.ends, Some(effect), "degraded")
-                }
-                Link::Ls(_) => return Ok(()),
-            };
-            let arrow = if ends.one_way { "→" } else { "↔" };
-            let said = format!("{} {arrow} {}: {said}\n", ends.from, ends.to);
-            let change = Change {
-                from: ends.from,
-                to: ends.to,
-                net: ends.net,
-                one_way: ends.one_way,
-                fault,
-            };
-            let change = serde_json::to_value(change).map_err(Failure::failed)?;
-            done(control.post("/links", &change).await?, said)
-        }
-        Verb::Node(Node::Ls(watch)) => {
-            let columns = [
-                ("ID", "/id"),
-                ("ROLE", "/role"),
-                ("REGION", "/region"),
-                ("STATE", "/state"),
-                ("PID", "/pid"),
-                ("HOW", "/how"),
-                ("LOG", "/log"),
-            ];
-            let show = async || {
-                let nodes = output::items(control.get("/nodes").await?);
-                output::list(context.format, &nodes, &columns)
-            };
-            watch.repeat(show).await
-        }
-        Verb::Node(Node::Kill { id }) => {
-            let path = format!("/nodes/{}/kill", crate::http::escape(&id));
-            done(
-                control.post(&path, &json!({})).await?,
-                format!("{id}: killed\n"),
-            )
-        }
-        Verb::Node(Node::Restart { id }) => {
-            let path = format!("/nodes/{}/restart", crate::http::escape(&id));
-            done(
-                control.post(&path, &json!({})).await?,
-                format!("{id}: restarted\n"),
-            )
-        }
-    }
+    let arrow = if ends.one_way { "→" } else { "↔" };
+    let over = ends
+        .net
+        .as_ref()
+        .map_or(String::new(), |net| format!(" ({net})"));
+    let said = format!("{} {arrow} {}{over}: {said}\n", ends.from, ends.to);
+    let change = Change {
+        from: ends.from,
+        to: ends.to,
+        net: ends.net,
+        one_way: ends.one_way,
+        fault,
+    };
+    let change = serde_json::to_value(change).map_err(Failure::failed)?;
+    done(context, &control.post("/links", &change).await?, &said)
 }
 
 impl Degrade {
