@@ -1,12 +1,21 @@
 //! The HTTP client of operator verbs and of `up`: small JSON over plain HTTP.
 
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::{Method, Request, StatusCode, header};
-use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use hyper::{
+    Method, Request, Response, StatusCode, body::Incoming, client::conn::http1::handshake, header,
+};
+use hyper_util::{
+    client::legacy::Client,
+    rt::{TokioExecutor, TokioIo},
+};
 use serde_json::Value;
+use tokio::net::UnixStream;
 
 use crate::failure::{Failure, Outcome};
 
@@ -26,6 +35,18 @@ pub struct Answer {
 
 /// One request; `Err` is one line that names the URL.
 pub async fn request(
+    method: Method,
+    url: &str,
+    token: Option<&str>,
+    body: Option<&Value>,
+    timeout: Duration,
+) -> Outcome<Answer> {
+    exchange(None, method, url, token, body, timeout).await
+}
+
+/// Over TCP, or over a Unix socket whatever host the URL names.
+async fn exchange(
+    socket: Option<&Path>,
     method: Method,
     url: &str,
     token: Option<&str>,
@@ -52,16 +73,21 @@ pub async fn request(
     let request = request
         .body(Full::new(body))
         .map_err(|error| Failure::usage(format!("{url}: {error}")))?;
-    let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
     let exchange = async {
-        let response = client.request(request).await.map_err(|error| {
-            // hyper's own text is "client error (Connect)"; the reason is beneath.
-            let mut reason: &dyn std::error::Error = &error;
-            while let Some(beneath) = reason.source() {
-                reason = beneath;
+        let response = match socket {
+            Some(path) => over(path, request).await.map_err(|error| failed(&*error))?,
+            None => {
+                let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+                client.request(request).await.map_err(|error| {
+                    // hyper's own text is "client error (Connect)"; the reason is beneath.
+                    let mut reason: &dyn std::error::Error = &error;
+                    while let Some(beneath) = reason.source() {
+                        reason = beneath;
+                    }
+                    failed(reason)
+                })?
             }
-            failed(reason)
-        })?;
+        };
         let status = response.status();
         let body = Limited::new(response.into_body(), MAX_ANSWER)
             .collect()
@@ -74,11 +100,33 @@ pub async fn request(
         .unwrap_or_else(|_| Err(failed(&format!("no answer within {} s", timeout.as_secs()))))
 }
 
+/// One request on a connection of its own.
+async fn over(
+    socket: &Path,
+    mut request: Request<Full<Bytes>>,
+) -> Result<Response<Incoming>, Box<dyn std::error::Error + Send + Sync>> {
+    let stream = TokioIo::new(UnixStream::connect(socket).await?);
+    let (mut sender, connection) = handshake(stream).await?;
+    tokio::spawn(connection);
+    // HTTP/1.1 has the host in a header and the path in the request line (RFC 9112 §3.2).
+    let path = request
+        .uri()
+        .path_and_query()
+        .map_or("/", |path| path.as_str());
+    *request.uri_mut() = path.parse()?;
+    request
+        .headers_mut()
+        .insert(header::HOST, header::HeaderValue::from_static("lab"));
+    Ok(sender.send_request(request).await?)
+}
+
 /// An API and the right to use it.
 #[derive(Debug, Clone)]
 pub struct Api {
     /// Without a slash at its end.
     pub base: String,
+    /// Instead of the host in `base`.
+    pub socket: Option<PathBuf>,
     /// Bearer.
     pub token: Option<String>,
     /// What to do when nobody answers.
@@ -98,7 +146,8 @@ impl Api {
 
     async fn request(&self, method: Method, url: &str, body: Option<&Value>) -> Outcome<Answer> {
         let token = self.token.as_deref();
-        let asked = request(method, url, token, body, TIMEOUT).await;
+        let socket = self.socket.as_deref();
+        let asked = exchange(socket, method, url, token, body, TIMEOUT).await;
         asked.map_err(|failure| match failure.kind {
             crate::failure::Kind::Failed => Failure::failed(format!("{failure}; {}", self.hint)),
             _ => failure,

@@ -6,6 +6,7 @@ mod cli;
 mod config;
 mod failure;
 mod http;
+mod lab;
 mod log;
 mod role;
 mod token;

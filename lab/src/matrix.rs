@@ -3,6 +3,10 @@
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use longspan_proto::ids::Region;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::wan::unit;
 
 /// The longest round trip that is believed: beyond it a figure is a mistake of unit. The longest
 /// of the bundled matrix is 444 ms, a geostationary satellite's about 600 ms.
@@ -143,6 +147,50 @@ impl Matrix {
     /// The mean round-trip time; zero from a region to itself; `None` where one is not known.
     pub fn rtt(&self, from: &Region, to: &Region) -> Option<Duration> {
         self.rtt.get(&(from.clone(), to.clone())).copied()
+    }
+
+    /// The mean time of one direction. Both directions of a pair add up to its round trip.
+    pub fn one_way(&self, from: &Region, to: &Region, split: Split) -> Option<Duration> {
+        // Whole microseconds, as a Time is; the second direction gets what is left.
+        let rtt = self.rtt(from, to)?;
+        let first = rtt.mul_f64(split.share(from.min(to), from.max(to)));
+        let first = Duration::from_micros(first.as_micros() as u64);
+        Some(if from <= to { first } else { rtt - first })
+    }
+}
+
+/// How a round trip is divided into its two directions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Split {
+    /// Evenly.
+    Half,
+    /// By seed: one direction of each pair takes between 0.3 and 0.7 of the round trip, the other
+    /// what is left of it. Routes of the internet are often not the same both ways.
+    Drawn {
+        /// Of all draws.
+        seed: u64,
+    },
+}
+
+impl Split {
+    /// The share of the direction from → to.
+    fn share(self, from: &Region, to: &Region) -> f64 {
+        /// Between 1 − this and this.
+        const LARGEST: f64 = 0.7;
+        let Split::Drawn { seed } = self else {
+            return 0.5;
+        };
+        // The pair draws once, whichever direction asks.
+        let (first, second) = (from.min(to), from.max(to));
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&seed.to_le_bytes());
+        for (index, byte) in first.bytes().chain([0]).chain(second.bytes()).enumerate() {
+            let at = 8 + index % 24;
+            key[at] = key[at].rotate_left(3) ^ byte;
+        }
+        let draw = unit(&mut ChaCha8Rng::from_seed(key));
+        let share = 1.0 - LARGEST + (2.0 * LARGEST - 1.0) * draw;
+        if first == from { share } else { 1.0 - share }
     }
 }
 
@@ -378,6 +426,32 @@ mod tests {
                 assert_eq!(rtt.is_zero(), from == to, "{from} – {to}");
             }
         }
+    }
+
+    #[test]
+    fn directions_add_up_to_the_round_trip() {
+        let matrix = Matrix::bundled();
+        let half = matrix.one_way(&region("hk"), &region("sg"), Split::Half);
+        assert_eq!(half, Some(Duration::from_micros(16_500)));
+        let split = Split::Drawn { seed: 3 };
+        let mut shares = Vec::new();
+        for from in matrix.places().keys() {
+            for to in matrix.places().keys().filter(|to| *to != from) {
+                let rtt = matrix.rtt(from, to).expect("a pair");
+                let one_way = |from, to| matrix.one_way(from, to, split).expect("a pair");
+                assert_eq!(one_way(from, to) + one_way(to, from), rtt, "{from} – {to}");
+                shares.push(one_way(from, to).as_secs_f64() / rtt.as_secs_f64());
+            }
+        }
+        assert!(shares.iter().all(|share| (0.299..=0.701).contains(share)));
+        // Spread over the range, and different under another seed.
+        let near = |edge: f64| shares.iter().any(|share| (share - edge).abs() < 0.02);
+        assert!(near(0.3) && near(0.4) && near(0.5) && near(0.6) && near(0.7));
+        let other = Split::Drawn { seed: 4 };
+        assert_ne!(
+            matrix.one_way(&region("hk"), &region("sg"), other),
+            matrix.one_way(&region("hk"), &region("sg"), split)
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::{
 };
 
 use longspan_lab::{
-    matrix::Matrix,
+    matrix::{Matrix, Split},
     world::{Everywhere, Live, Placed, World},
 };
 use longspan_proto::ids::{NodeId, Region};
@@ -258,17 +258,12 @@ impl Emulated {
                     *address,
                 )
             });
-        let nodes = relays.chain(edges).map(|(node, region, address)| {
-            (
-                node,
-                Placed {
-                    region,
-                    addrs: vec![address],
-                },
-            )
-        });
+        let nodes = relays
+            .chain(edges)
+            .map(|(node, region, address)| (node, Placed::new(region, vec![address])));
         let world = World::new(
             &Matrix::bundled(),
+            Split::Half,
             &emulate.everywhere,
             nodes.collect(),
             emulate.seed,

@@ -148,7 +148,7 @@ enum Verb {
     /// Keys of users' tokens
     #[command(subcommand)]
     Key(keys::Verb),
-    /// Faults in the emulated world of `up`
+    /// The emulated world: faults in that of `up`, and labs for any program
     #[command(subcommand)]
     Lab(lab::Verb),
     /// What things cost here, measured on real processes
@@ -204,7 +204,7 @@ pub fn run(cli: Cli) -> Outcome {
         Verb::Override(verb) => block(wishes::overrides(verb, context)),
         Verb::Audit(verb) => block(wishes::audit(verb, context)),
         Verb::Key(verb) => keys::run(verb, context),
-        Verb::Lab(verb) => block(lab::run(verb, context)),
+        Verb::Lab(verb) => lab::run(verb, context),
         Verb::Bench(verb) => bench::run(&verb, context),
         Verb::Config(verb) => configs::run(verb, context),
         Verb::Completion { shell } => {
@@ -249,6 +249,7 @@ impl Context {
             }
             return Ok(Api {
                 base: format!("{base}/api/v1"),
+                socket: None,
                 token: self.token()?,
                 hint: "is the controller running, and is this its HTTP address?",
             });
@@ -257,18 +258,48 @@ impl Context {
         let token = self.token()?.unwrap_or(running.admin_token);
         Ok(Api {
             base: format!("{}/api/v1", running.dashboard.trim_end_matches('/')),
+            socket: None,
             token: Some(token),
             hint: "`longspan lab node ls` says whether the controller runs",
         })
     }
 
-    /// The listener of a running `up`.
+    /// The control listener of the lab we are in; else of the `up` of the data directory; else of
+    /// the lab there.
     fn control(&self) -> Outcome<Api> {
-        let running = up::data_dir::running(&self.data_dir()?)?;
+        if env::var_os(crate::lab::run::SOCKET).is_some() {
+            return self.lab();
+        }
+        match up::data_dir::running(&self.data_dir()?) {
+            Ok(running) => Ok(Api {
+                base: running.control,
+                socket: None,
+                token: Some(running.admin_token),
+                hint: "is longspan up still running?",
+            }),
+            Err(failure) => self.lab().map_err(|_| failure),
+        }
+    }
+
+    /// The control socket of the lab we are in, or of the data directory's.
+    pub fn lab(&self) -> Outcome<Api> {
+        let folder = crate::lab::run::folder(self)?;
+        let socket = match env::var_os(crate::lab::run::SOCKET) {
+            Some(told) => PathBuf::from(told),
+            None => crate::lab::run::socket(&folder),
+        };
+        if !socket.exists() {
+            return Err(Failure::failed(format!(
+                "no longspan lab runs in {}; start one (longspan lab run), or name its --data-dir",
+                folder.display()
+            )));
+        }
         Ok(Api {
-            base: running.control,
-            token: Some(running.admin_token),
-            hint: "is longspan up still running?",
+            // The host's name is not used.
+            base: "http://lab".to_owned(),
+            socket: Some(socket),
+            token: None,
+            hint: "is the lab still running?",
         })
     }
 

@@ -8,6 +8,7 @@ use std::{
 };
 
 use longspan_proto::ids::NodeId;
+use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 use tokio::{
     process::Command,
@@ -31,6 +32,11 @@ const ORDERS: usize = 4;
 pub enum State {
     /// It runs.
     Running {
+        /// As this process.
+        pid: u32,
+    },
+    /// It was told to do nothing (SIGSTOP).
+    Frozen {
         /// As this process.
         pid: u32,
     },
@@ -60,6 +66,15 @@ pub struct Child {
 enum Order {
     Stop,
     Kill,
+    Freeze,
+    Thaw,
+}
+
+impl State {
+    /// Whether there is a process.
+    pub fn is_alive(&self) -> bool {
+        matches!(self, State::Running { .. } | State::Frozen { .. })
+    }
 }
 
 impl Child {
@@ -93,13 +108,25 @@ impl Child {
             let ended = loop {
                 tokio::select! {
                     ended = child.wait() => break ended,
-                    order = waiting.recv(), if open => {
-                        drop(stdin.take());
-                        if order == Some(Order::Stop) {
+                    order = waiting.recv(), if open => match order {
+                        Some(Order::Freeze) => {
+                            if signal(pid, Signal::STOP) {
+                                tell.send_replace(State::Frozen { pid });
+                            }
+                        }
+                        Some(Order::Thaw) => {
+                            if signal(pid, Signal::CONT) {
+                                tell.send_replace(State::Running { pid });
+                            }
+                        }
+                        Some(Order::Stop) => {
                             told = true;
-                        } else {
+                            drop(stdin.take());
+                        }
+                        Some(Order::Kill) | None => {
                             // With the last handle gone nobody could stop it later.
                             open = order.is_some();
+                            drop(stdin.take());
                             let _ = child.start_kill();
                         }
                     }
@@ -141,11 +168,21 @@ impl Child {
         let _ = self.orders.try_send(Order::Kill);
     }
 
+    /// Freezes it or lets it go on; returns when that is done, or it has ended.
+    pub async fn freeze(&self, frozen: bool) {
+        let order = if frozen { Order::Freeze } else { Order::Thaw };
+        let _ = self.orders.send(order).await;
+        let mut state = self.state.clone();
+        let done =
+            |state: &State| !state.is_alive() || matches!(state, State::Frozen { .. }) == frozen;
+        let _ = state.wait_for(done).await;
+    }
+
     /// Returns when its process is gone, with how.
     pub async fn ended(&self) -> State {
         let mut state = self.state.clone();
         let ended = state
-            .wait_for(|state| !matches!(state, State::Running { .. }))
+            .wait_for(|state| !state.is_alive())
             .await
             .map(|state| state.clone());
         ended.unwrap_or(State::Stopped)
@@ -168,6 +205,12 @@ impl Child {
         let line = tail.lines().rev().find(|line| !line.trim().is_empty());
         line.unwrap_or("nothing in its log").trim().to_owned()
     }
+}
+
+/// Only while it has not been waited for: then the number is its own.
+fn signal(pid: u32, signal: Signal) -> bool {
+    let pid = Pid::from_raw(pid.cast_signed());
+    pid.is_some_and(|pid| kill_process(pid, signal).is_ok())
 }
 
 fn describe(status: ExitStatus) -> String {

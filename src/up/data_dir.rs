@@ -79,7 +79,7 @@ impl DataDir {
                 let mut pid = String::new();
                 let _ = lock.read_to_string(&mut pid);
                 return Err(Failure::refused(format!(
-                    "the data directory {} is in use by longspan up, PID {}; stop that, or name another --data-dir",
+                    "the data directory {} is in use by another longspan, PID {}; stop that, or name another --data-dir",
                     path.display(),
                     pid.trim()
                 )));

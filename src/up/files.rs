@@ -8,7 +8,7 @@ use std::{
 };
 
 use longspan_lab::{
-    matrix::Matrix,
+    matrix::{Matrix, Split},
     world::{Everywhere, Placed, World},
 };
 use longspan_proto::ids::NodeId;
@@ -92,10 +92,7 @@ pub fn write(dir: &DataDir, setting: &Setting<'_>) -> Outcome<String> {
 
 fn world(setting: &Setting<'_>) -> World {
     let plan = setting.plan;
-    let placed = |area: &Area, addrs: Vec<SocketAddr>| Placed {
-        region: area.region.clone(),
-        addrs,
-    };
+    let placed = |area: &Area, addrs: Vec<SocketAddr>| Placed::new(area.region.clone(), addrs);
     let mut nodes = BTreeMap::new();
     for area in &plan.regions {
         nodes.insert(area.relay.id.clone(), placed(area, vec![area.relay.quic]));
@@ -103,7 +100,7 @@ fn world(setting: &Setting<'_>) -> World {
     }
     let controller = placed(&plan.regions[0], vec![plan.controller.grpc]);
     nodes.insert(plan.controller.id.clone(), controller);
-    World::new(setting.matrix, setting.everywhere, nodes, SEED)
+    World::new(setting.matrix, Split::Half, setting.everywhere, nodes, SEED)
 }
 
 fn controller(dir: &DataDir, setting: &Setting<'_>) -> Table {
@@ -289,7 +286,7 @@ mod tests {
         assert_eq!(world.nodes.len(), 5);
         assert_eq!(world.ways.len(), 2);
         assert_eq!(
-            world.at(plan.controller.grpc).expect("there").region,
+            world.at(plan.controller.grpc).expect("there").0.region,
             regions[0]
         );
         assert_eq!(

@@ -1,7 +1,6 @@
 //! `longspan up`: a whole backbone on this machine, for as long as this process lives.
 
 pub mod child;
-pub mod control;
 pub mod data_dir;
 mod files;
 mod nodes;
@@ -13,10 +12,15 @@ mod tell;
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
-    path::PathBuf,
+    path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use longspan_lab::{matrix::Matrix, wan::Profile, world::Everywhere};
+use longspan_lab::{
+    matrix::Matrix,
+    wan::Profile,
+    world::{Change, Everywhere, World},
+};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +35,7 @@ use crate::{
     cli::{Context, Format},
     config::Role,
     failure::{Failure, Outcome},
+    lab::control::{self, Act, Emulated, WorldFile},
 };
 
 /// A whole backbone on this machine: a controller, a relay and an edge for each region, the
@@ -73,7 +78,7 @@ pub fn run(options: &Options, context: &Context) -> Outcome {
 async fn serve(options: &Options, context: &Context) -> Outcome {
     // First of all: a signal during the start is a stop, too.
     let mut signals = crate::role::Signals::new(false)?;
-    let matrix = matrix(options)?;
+    let matrix = matrix("--wan", options.wan.as_deref())?;
     let everywhere = everywhere(&options.profile)?;
     let regions = plan::regions(&options.regions, &matrix)?;
     if let Some(url) = options
@@ -167,27 +172,69 @@ async fn start(
     nodes.start("edges", specs(Role::Edge)).await?;
     let world = dir.file("world.json");
     let token = running.admin_token.clone();
-    control::serve(plan.control, token, nodes.clone(), world, stop.clone()).await?;
+    let emulated = Arc::new(Emulation {
+        nodes: nodes.clone(),
+        world: WorldFile::open(&world)?,
+    });
+    control::serve(plan.control, token, emulated, stop.clone()).await?;
     dir.announce(running)
+}
+
+/// What `longspan lab` does to a running backbone.
+struct Emulation {
+    nodes: Nodes,
+    world: WorldFile,
+}
+
+impl Emulated for Emulation {
+    fn nodes(&self) -> Vec<serde_json::Value> {
+        let nodes = self.nodes.list().into_iter().map(|(spec, log, state)| {
+            let mut node = serde_json::to_value(&state).unwrap_or_default();
+            node["id"] = spec.id.to_string().into();
+            node["role"] = spec.role.to_string().into();
+            node["region"] = spec.region.to_string().into();
+            node["log"] = log.to_string_lossy().into();
+            node
+        });
+        nodes.collect()
+    }
+
+    async fn act(&self, id: &str, act: Act) -> Outcome {
+        match act {
+            Act::Kill => self.nodes.kill(id).await,
+            Act::Freeze => self.nodes.freeze(id, true).await,
+            Act::Thaw => self.nodes.freeze(id, false).await,
+            Act::Restart => self.nodes.restart(id).await,
+        }
+    }
+
+    fn world(&self) -> World {
+        self.world.world()
+    }
+
+    fn change(&self, change: &Change) -> Outcome {
+        self.world.change(change)
+    }
 }
 
 async fn stop_signal(signals: &mut crate::role::Signals) {
     while signals.next().await != crate::role::Signal::Stop {}
 }
 
-fn matrix(options: &Options) -> Outcome<Matrix> {
-    let Some(file) = &options.wan else {
+/// The matrix in a file, or the bundled one; `option` named the file.
+pub fn matrix(option: &str, file: Option<&Path>) -> Outcome<Matrix> {
+    let Some(file) = file else {
         return Ok(Matrix::bundled());
     };
     let text = fs::read_to_string(file).map_err(|error| {
-        Failure::usage(format!("cannot read --wan {}: {error}", file.display()))
+        Failure::usage(format!("cannot read {option} {}: {error}", file.display()))
     })?;
     Matrix::with_rtt(&text)
-        .map_err(|error| Failure::usage(format!("--wan {}: {error}", file.display())))
+        .map_err(|error| Failure::usage(format!("{option} {}: {error}", file.display())))
 }
 
 /// A profile by name, or from a file where the value looks like one.
-fn everywhere(text: &str) -> Outcome<Everywhere> {
+pub fn everywhere(text: &str) -> Outcome<Everywhere> {
     if let Some(profile) = profile_file(text)? {
         return Ok(Everywhere::Same(profile));
     }

@@ -120,9 +120,20 @@ impl Nodes {
     /// Ends a node's process at once; it is reported like any other death.
     pub async fn kill(&self, id: &str) -> Outcome {
         let child = self.find(id)?.child;
-        if let State::Running { .. } = child.state() {
+        if child.state().is_alive() {
             child.kill();
             child.ended().await;
+            Ok(())
+        } else {
+            Err(Failure::refused(format!("{id} does not run")))
+        }
+    }
+
+    /// Freezes a node's process or lets it go on.
+    pub async fn freeze(&self, id: &str, frozen: bool) -> Outcome {
+        let child = self.find(id)?.child;
+        if child.state().is_alive() {
+            child.freeze(frozen).await;
             Ok(())
         } else {
             Err(Failure::refused(format!("{id} does not run")))

@@ -9,20 +9,18 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{net::SocketAddr, sync::Arc};
 
-use longspan_proto::{
-    ids::{NodeId, Region},
-    time::Time,
-};
+use longspan_proto::ids::{Net, NodeId, Region};
 use quinn::AsyncUdpSocket;
 use tokio::net::TcpStream;
 
-pub use socket::{Counts, MAX_WAITING};
+pub use socket::Counts;
 pub use stream::{Delayed, MAX_CHUNKS};
 
+pub use crate::delay::MAX_WAITING;
 use crate::{
-    wan::Direction,
+    delay::Began,
     world::{Live, Who},
 };
 
@@ -31,20 +29,26 @@ use crate::{
 pub struct Shim {
     live: Live,
     me: Who,
-    began: Instant,
+    began: Began,
     counts: Arc<Counts>,
 }
 
 impl Shim {
     /// For the node `node` in `region`.
     pub fn new(live: Live, node: NodeId, region: Region) -> Shim {
+        let placed = live
+            .world()
+            .nodes
+            .get(&node)
+            .map(|placed| placed.who(&node));
+        let me = placed.unwrap_or_else(|| Who {
+            node: Some(node),
+            ..Who::in_region(region)
+        });
         Shim {
             live,
-            me: Who {
-                node: Some(node),
-                region,
-            },
-            began: Instant::now(),
+            me,
+            began: Began::now(),
             counts: Arc::default(),
         }
     }
@@ -65,65 +69,14 @@ impl Shim {
         self.counts.clone()
     }
 
-    fn now(&self) -> Time {
-        Time::from_micros(self.began.elapsed().as_micros() as u64)
-    }
-
-    fn instant(&self, time: Time) -> Instant {
-        self.began + time.saturating_since(Time::ZERO)
-    }
-
     /// Whoever listens at an address that the world does not tell is next door.
-    fn who(&self, addr: SocketAddr) -> Who {
-        self.live.world().at(addr).unwrap_or_else(|| Who {
-            node: None,
-            region: self.me.region.clone(),
+    fn who(&self, addr: SocketAddr) -> (Who, Net) {
+        self.live.world().at(addr).unwrap_or_else(|| {
+            let next_door = Who {
+                node: None,
+                ..self.me.clone()
+            };
+            (next_door, Net::internet())
         })
     }
-}
-
-/// A direction that follows the world's changes.
-#[derive(Debug)]
-struct Lane {
-    from: Who,
-    to: Who,
-    version: u64,
-    direction: Direction,
-}
-
-impl Lane {
-    fn new(shim: &Shim, from: Who, to: Who) -> Lane {
-        let version = shim.live.version();
-        let world = shim.live.world();
-        let (one_way, profile) = world.between(&from, &to);
-        let seed = seed(world.seed, &from, &to);
-        Lane {
-            from,
-            to,
-            version,
-            direction: Direction::new(one_way, profile, seed),
-        }
-    }
-
-    fn current(&mut self, shim: &Shim) -> &mut Direction {
-        let version = shim.live.version();
-        if version != self.version {
-            self.version = version;
-            let (one_way, profile) = shim.live.world().between(&self.from, &self.to);
-            self.direction.change(one_way, profile);
-        }
-        &mut self.direction
-    }
-}
-
-/// FNV-1a over both names: every direction draws its own numbers, the same ones in every run.
-fn seed(world: u64, from: &Who, to: &Who) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ world;
-    for who in [from, to] {
-        let node = who.node.as_ref().map_or("", |node| node.as_str());
-        for byte in who.region.bytes().chain([0]).chain(node.bytes()).chain([1]) {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-    }
-    hash
 }

@@ -1,35 +1,30 @@
-//! The UDP half: a heap of datagrams by the time they leave, and a thread that lets them go.
-//!
-//! It is a thread and not a task because tokio's timers tick in whole milliseconds, which would
-//! add up to 2 ms to every emulated round trip; a condition variable is good to about 0.1 ms.
+//! The UDP half: what leaves waits in a [`Queue`], and a thread lets it go.
 
 use std::{
-    cmp::{Ordering, Reverse},
-    collections::{BinaryHeap, HashMap},
+    collections::HashMap,
     fmt, io,
     net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use longspan_proto::time::Time;
 use quinn::{
     AsyncUdpSocket, UdpPoller,
     udp::{EcnCodepoint, RecvMeta, Transmit},
 };
 
-use super::{Lane, Shim};
-use crate::wan::Verdict;
-
-/// Bytes under way from one socket. More are dropped and counted: 64 MB are more than two seconds
-/// at 200 Mbit/s, over four times the longest delay of the matrix at the rate of its links.
-pub const MAX_WAITING: usize = 64 << 20;
+use super::Shim;
+use crate::{
+    delay::{Queue, Refused},
+    wan::Verdict,
+    world::Followed,
+};
 
 /// Destinations whose state is kept. When there are more, all are forgotten, which costs their
 /// random state and nothing else: only somebody who sends from ever new addresses gets there.
@@ -45,14 +40,15 @@ pub struct Counts {
     pub sent: AtomicU64,
     /// Dropped because the model said so.
     pub lost: AtomicU64,
-    /// Dropped because more than [`MAX_WAITING`] bytes were under way.
+    /// Dropped because more than [`MAX_WAITING`](super::MAX_WAITING) bytes were under way.
     pub overflowed: AtomicU64,
 }
 
 pub(super) struct Socket {
     shim: Shim,
     inner: Arc<dyn AsyncUdpSocket>,
-    queue: Arc<Queue>,
+    lanes: Mutex<HashMap<SocketAddr, Followed>>,
+    queue: Arc<Queue<Datagram>>,
 }
 
 impl fmt::Debug for Socket {
@@ -63,71 +59,74 @@ impl fmt::Debug for Socket {
     }
 }
 
-impl Socket {
-    pub fn new(shim: Shim, inner: Arc<dyn AsyncUdpSocket>) -> Socket {
-        let queue = Arc::new(Queue::default());
-        let runner = (shim.clone(), inner.clone(), queue.clone());
-        let spawned = thread::Builder::new()
-            .name("wan".to_owned())
-            .spawn(move || release(&runner.0, &*runner.1, &runner.2));
-        if let Err(error) = spawned {
-            // Without its thread nothing would ever leave; `try_send` then says so.
-            tracing::error!("cannot emulate delays: {error}");
-            queue.lock().closed = true;
-        }
-        Socket { shim, inner, queue }
-    }
-}
-
-/// What is under way, shared by the socket and its thread.
-#[derive(Default)]
-struct Queue {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    lanes: HashMap<SocketAddr, Lane>,
-    waiting: BinaryHeap<Reverse<Datagram>>,
-    bytes: usize,
-    /// Numbers datagrams, so that those of the same time leave in order.
-    next: u64,
-    closed: bool,
-}
-
-impl Queue {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 struct Datagram {
-    at: Time,
-    n: u64,
     destination: SocketAddr,
     ecn: Option<EcnCodepoint>,
     src_ip: Option<IpAddr>,
     contents: Box<[u8]>,
 }
 
-impl PartialEq for Datagram {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
+impl Socket {
+    pub fn new(shim: Shim, inner: Arc<dyn AsyncUdpSocket>) -> Socket {
+        let queue = Arc::new(Queue::new(shim.began));
+        let (waiting, socket, counts) = (queue.clone(), inner.clone(), shim.counts.clone());
+        let spawned = thread::Builder::new()
+            .name("wan".to_owned())
+            .spawn(move || {
+                waiting.run(|datagram| {
+                    send(&*socket, &datagram);
+                    counts.sent.fetch_add(1, Relaxed);
+                });
+            });
+        if let Err(error) = spawned {
+            // Without its thread nothing would ever leave; `try_send` then says so.
+            tracing::error!("cannot emulate delays: {error}");
+            queue.close();
+        }
+        Socket {
+            shim,
+            inner,
+            lanes: Mutex::default(),
+            queue,
+        }
     }
-}
 
-impl Eq for Datagram {}
-
-impl PartialOrd for Datagram {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Datagram {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (self.at, self.n).cmp(&(other.at, other.n))
+    /// Decides over one datagram and lets it wait.
+    fn push(
+        &self,
+        lanes: &mut HashMap<SocketAddr, Followed>,
+        transmit: &Transmit<'_>,
+        contents: &[u8],
+    ) -> io::Result<()> {
+        let destination = transmit.destination;
+        if lanes.len() >= MAX_LANES && !lanes.contains_key(&destination) {
+            lanes.clear();
+        }
+        let lane = lanes.entry(destination).or_insert_with(|| {
+            let (to, net) = self.shim.who(destination);
+            self.shim.live.follow(self.shim.me.clone(), to, net)
+        });
+        let verdict = lane.send(self.shim.began.time(), contents.len());
+        let Verdict::Deliver(at) = verdict else {
+            self.shim.counts.lost.fetch_add(1, Relaxed);
+            return Ok(());
+        };
+        let datagram = Datagram {
+            destination,
+            ecn: transmit.ecn,
+            src_ip: transmit.src_ip,
+            contents: contents.into(),
+        };
+        match self.queue.push(at, contents.len(), datagram) {
+            Ok(()) => {}
+            Err(Refused::Full) => {
+                self.shim.counts.overflowed.fetch_add(1, Relaxed);
+            }
+            Err(Refused::Closed) => {
+                return Err(io::Error::other("the emulated network has ended"));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -138,20 +137,10 @@ impl AsyncUdpSocket for Socket {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        let now = self.shim.now();
-        let mut state = self.queue.lock();
-        if state.closed {
-            return Err(io::Error::other("the emulated network has ended"));
-        }
         let segment = transmit.segment_size.unwrap_or(transmit.contents.len());
-        let head = state.waiting.peek().map(|Reverse(first)| first.n);
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         for contents in transmit.contents.chunks(segment.max(1)) {
-            state.push(&self.shim, now, transmit, contents);
-        }
-        let new_head = state.waiting.peek().map(|Reverse(first)| first.n);
-        drop(state);
-        if head != new_head {
-            self.queue.changed.notify_one();
+            self.push(&mut lanes, transmit, contents)?;
         }
         Ok(())
     }
@@ -185,70 +174,7 @@ impl AsyncUdpSocket for Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        self.queue.lock().closed = true;
-        self.queue.changed.notify_one();
-    }
-}
-
-impl State {
-    fn push(&mut self, shim: &Shim, now: Time, transmit: &Transmit<'_>, contents: &[u8]) {
-        let destination = transmit.destination;
-        if self.lanes.len() >= MAX_LANES && !self.lanes.contains_key(&destination) {
-            self.lanes.clear();
-        }
-        let lane = self
-            .lanes
-            .entry(destination)
-            .or_insert_with(|| Lane::new(shim, shim.me.clone(), shim.who(destination)));
-        let Verdict::Deliver(at) = lane.current(shim).send(now, contents.len()) else {
-            shim.counts.lost.fetch_add(1, Relaxed);
-            return;
-        };
-        if self.bytes + contents.len() > MAX_WAITING {
-            shim.counts.overflowed.fetch_add(1, Relaxed);
-            return;
-        }
-        self.bytes += contents.len();
-        self.waiting.push(Reverse(Datagram {
-            at,
-            n: self.next,
-            destination,
-            ecn: transmit.ecn,
-            src_ip: transmit.src_ip,
-            contents: contents.into(),
-        }));
-        self.next += 1;
-    }
-}
-
-/// The thread: lets every datagram go at its time. It ends when the socket is gone and what was
-/// under way has left.
-fn release(shim: &Shim, inner: &dyn AsyncUdpSocket, queue: &Queue) {
-    let mut state = queue.lock();
-    loop {
-        let Some(Reverse(first)) = state.waiting.peek() else {
-            if state.closed {
-                return;
-            }
-            let waited = queue.changed.wait(state);
-            state = waited.unwrap_or_else(PoisonError::into_inner);
-            continue;
-        };
-        let due = shim.instant(first.at);
-        let now = Instant::now();
-        if due > now {
-            let waited = queue.changed.wait_timeout(state, due - now);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-            continue;
-        }
-        let Some(Reverse(datagram)) = state.waiting.pop() else {
-            continue;
-        };
-        state.bytes -= datagram.contents.len();
-        drop(state);
-        send(inner, &datagram);
-        shim.counts.sent.fetch_add(1, Relaxed);
-        state = queue.lock();
+        self.queue.close();
     }
 }
 

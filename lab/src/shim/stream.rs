@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use longspan_proto::time::Time;
+use longspan_proto::{ids::Net, time::Time};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex, split},
     net::TcpStream,
@@ -11,8 +11,12 @@ use tokio::{
     time::sleep_until,
 };
 
-use super::{Lane, Shim};
-use crate::{wan::Verdict, world::POLL};
+use super::Shim;
+use crate::{
+    delay::Began,
+    wan::Verdict,
+    world::{Followed, POLL},
+};
 
 /// A stream that takes its time. Both ends of the real one end with it.
 pub type Delayed = DuplexStream;
@@ -24,11 +28,13 @@ pub const MAX_CHUNKS: usize = 64;
 const CHUNK: usize = 16 << 10;
 
 pub(super) fn delay(shim: Shim, inner: TcpStream) -> Delayed {
-    let peer = inner
-        .peer_addr()
-        .map_or_else(|_| shim.me.clone(), |addr| shim.who(addr));
-    let out = Lane::new(&shim, shim.me.clone(), peer.clone());
-    let back = Lane::new(&shim, peer, shim.me.clone());
+    let (peer, net) = inner.peer_addr().map_or_else(
+        |_| (shim.me.clone(), Net::internet()),
+        |addr| shim.who(addr),
+    );
+    let live = &shim.live;
+    let out = live.follow(shim.me.clone(), peer.clone(), net.clone());
+    let back = live.follow(peer, shim.me.clone(), net);
     let (ours, theirs) = duplex(CHUNK);
     let (from_tcp, to_tcp) = inner.into_split();
     let (from_us, to_us) = split(theirs);
@@ -40,7 +46,7 @@ pub(super) fn delay(shim: Shim, inner: TcpStream) -> Delayed {
 /// Moves bytes from `from` to `to`, each as late as `lane` says, until one of them ends.
 async fn carry(
     shim: Shim,
-    mut lane: Lane,
+    mut lane: Followed,
     mut from: impl AsyncRead + Unpin + Send + 'static,
     mut to: impl AsyncWrite + Unpin,
 ) {
@@ -54,8 +60,8 @@ async fn carry(
                 Ok(_) => {}
             }
             let chunk = buffer.split().freeze();
-            let at = arrival(&shim, &mut lane, chunk.len()).await;
-            if sender.send((shim.instant(at), chunk)).await.is_err() {
+            let at = arrival(shim.began, &mut lane, chunk.len()).await;
+            if sender.send((shim.began.instant(at), chunk)).await.is_err() {
                 return;
             }
         }
@@ -73,14 +79,14 @@ async fn carry(
 
 /// When a chunk arrives. A lost one is sent again at once, so losses change nothing but the
 /// jitter; a link that carries nothing at all is asked again until it does.
-async fn arrival(shim: &Shim, lane: &mut Lane, bytes: usize) -> Time {
+async fn arrival(began: Began, lane: &mut Followed, bytes: usize) -> Time {
     /// Beyond what the worst loss that still carries anything asks for.
     const TRIES: usize = 1_000;
     /// As long as the world takes to change.
     const AGAIN: Duration = POLL;
     loop {
         for _ in 0..TRIES {
-            if let Verdict::Deliver(at) = lane.current(shim).send(shim.now(), bytes) {
+            if let Verdict::Deliver(at) = lane.send(began.time(), bytes) {
                 return at;
             }
         }

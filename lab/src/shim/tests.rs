@@ -19,9 +19,9 @@ use tokio::{
 
 use super::*;
 use crate::{
-    matrix::Matrix,
+    matrix::{Matrix, Split},
     wan::Profile,
-    world::{Everywhere, Fault, Placed, World},
+    world::{Change, Effect, Everywhere, Placed, World},
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -42,15 +42,11 @@ fn udp() -> Arc<dyn AsyncUdpSocket> {
 }
 
 fn world(path: &Path, beijing: SocketAddr, shanghai: SocketAddr) -> World {
-    let nodes = [("cn-beijing", beijing), ("cn-shanghai", shanghai)].map(|(name_, addr)| {
-        let placed = Placed {
-            region: region(name_),
-            addrs: vec![addr],
-        };
-        (name(name_), placed)
-    });
+    let nodes = [("cn-beijing", beijing), ("cn-shanghai", shanghai)]
+        .map(|(name_, addr)| (name(name_), Placed::new(region(name_), vec![addr])));
     let world = World::new(
         &Matrix::bundled(),
+        Split::Half,
         &Everywhere::Same(Profile::default()),
         BTreeMap::from(nodes),
         1,
@@ -122,12 +118,7 @@ async fn a_changed_world_changes_the_next_datagram() {
     let shim = shim(&path);
     let counts = shim.counts();
     let socket = shim.socket(here);
-    let fault = |profile, one_way_ms| Fault {
-        from: "cn-beijing".into(),
-        to: "cn-shanghai-relay-1".into(),
-        one_way_ms,
-        profile,
-    };
+    let fault = |effect| Change::lay("cn-beijing", "cn-shanghai-relay-1", effect).one_way();
     let settle = async |version: u64| {
         let changed = async {
             while shim.live.version() == version {
@@ -139,7 +130,8 @@ async fn a_changed_world_changes_the_next_datagram() {
             .expect("the change is seen");
     };
 
-    world.lay(fault(Some(Profile::blackhole()), None));
+    let cut = Change::cut("cn-beijing", "cn-shanghai-relay-1").one_way();
+    world.apply(&cut).expect("cut");
     let version = shim.live.version();
     world.write(&path).expect("written");
     settle(version).await;
@@ -151,7 +143,11 @@ async fn a_changed_world_changes_the_next_datagram() {
     // A file that is no world changes nothing.
     let version = shim.live.version();
     std::fs::write(&path, "{").expect("written");
-    world.lay(fault(None, Some(200.0)));
+    let late = Effect {
+        delay_ms: Some(200.0),
+        ..Effect::default()
+    };
+    world.apply(&fault(late)).expect("laid");
     world.write(&path).expect("written");
     settle(version).await;
     let began = Instant::now();

@@ -1,4 +1,4 @@
-//! One direction of one link over one net, as a pure and seeded model.
+//! One direction of one link over one net, as a pure and seeded model; and the clocks at its ends.
 //!
 //! The contract: call [`Direction::send`] once for each packet, in the order of sending and with
 //! the time of sending; the verdict says whether and when it arrives. Nothing else is kept or
@@ -8,6 +8,7 @@
 //! bottleneck (and is dropped where the queue is full), may be lost on the way, then travels for
 //! the base delay plus jitter. Delivery times never decrease unless the profile reorders.
 
+mod clock;
 mod loss;
 mod profile;
 
@@ -17,6 +18,7 @@ use longspan_proto::time::Time;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+pub use clock::{Clock, ClockError, MAX_SKEW_PPB};
 pub use loss::Loss;
 pub(crate) use profile::millis as profile_millis;
 pub use profile::{Jitter, Profile, ProfileError, Rate};
@@ -48,8 +50,9 @@ pub struct Direction {
     profile: Profile,
     rng: ChaCha8Rng,
     loss: LossState,
-    /// When the bottleneck has sent all that it was given.
-    free: Time,
+    /// When the bottleneck has sent all that it was given, in nanoseconds: a small packet on a fast
+    /// link takes less than one microsecond.
+    free: u64,
     /// The latest delivery so far.
     last: Time,
 }
@@ -62,7 +65,7 @@ impl Direction {
             profile,
             rng: ChaCha8Rng::seed_from_u64(seed),
             loss: LossState::default(),
-            free: Time::ZERO,
+            free: 0,
             last: Time::ZERO,
         }
     }
@@ -83,12 +86,13 @@ impl Direction {
     pub fn send(&mut self, now: Time, bytes: usize) -> Verdict {
         let mut leaves = now;
         if let Some(rate) = self.profile.rate {
-            let begins = self.free.max(now);
-            if begins.saturating_since(now) > rate.queue {
+            let now_ns = now.as_micros().saturating_mul(1_000);
+            let begins = self.free.max(now_ns);
+            if u128::from(begins - now_ns) > rate.queue.as_nanos() {
                 return Verdict::Drop(Reason::QueueFull);
             }
-            leaves = begins + rate.time_for(bytes);
-            self.free = leaves;
+            self.free = begins.saturating_add(rate.nanos_for(bytes));
+            leaves = Time::from_micros(self.free / 1_000);
         }
         if self.loss.loses(&self.profile.loss, now, &mut self.rng) {
             return Verdict::Drop(Reason::Lost);
@@ -110,7 +114,7 @@ fn apply(base: Duration, by: f64) -> Duration {
 }
 
 /// Uniform in [0, 1), from the top 53 bits of a draw.
-fn unit(rng: &mut impl rand::Rng) -> f64 {
+pub(crate) fn unit(rng: &mut impl rand::Rng) -> f64 {
     (rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
 }
 

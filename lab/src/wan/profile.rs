@@ -71,8 +71,10 @@ pub struct Rate {
 }
 
 impl Rate {
-    pub(super) fn time_for(self, bytes: usize) -> Duration {
-        Duration::from_secs_f64(bytes as f64 * 8.0 / self.bits_per_s as f64)
+    /// How long so many bytes take to leave, in nanoseconds.
+    pub(super) fn nanos_for(self, bytes: usize) -> u64 {
+        let nanos = bytes as u128 * 8 * 1_000_000_000 / u128::from(self.bits_per_s.max(1));
+        u64::try_from(nanos).unwrap_or(u64::MAX)
     }
 }
 

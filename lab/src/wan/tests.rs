@@ -220,3 +220,150 @@ fn profiles_that_cannot_be_are_refused() {
     assert!(toml::from_str::<Profile>("extra_delay_ms = -3").is_err());
     assert!(toml::from_str::<Profile>("delay = 3").is_err());
 }
+
+#[test]
+fn a_small_packet_on_a_fast_link_takes_its_time_too() {
+    let rate = Rate {
+        bits_per_s: 10_000_000_000,
+        queue: Duration::from_secs(1),
+    };
+    let profile = Profile {
+        rate: Some(rate),
+        ..Profile::default()
+    };
+    let mut direction = Direction::new(Duration::ZERO, profile, SEED);
+    // 100 bytes at 10 Gbit/s take 80 ns; a million of them 80 ms.
+    let last = (0..1_000_000)
+        .map(|_| direction.send(Time::ZERO, 100))
+        .last();
+    assert_eq!(last, Some(Verdict::Deliver(Time::from_micros(80_000))));
+}
+
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Packets of one case: with fewer the statistics below would need wider bounds.
+    const CASE: u64 = 40_000;
+
+    fn direction(profile: &Profile, seed: u64) -> impl FnMut(u64) -> (Time, Verdict) {
+        profile.check().expect("a sound profile");
+        let mut direction = Direction::new(ONE_WAY, profile.clone(), seed);
+        move |micros| {
+            let now = Time::from_micros(micros);
+            (now, direction.send(now, 1_000))
+        }
+    }
+
+    fn bursty() -> impl Strategy<Value = Loss> {
+        let ranges = (0.01..0.5_f64, 1.0..20.0_f64);
+        ranges
+            .prop_filter("reachable", |(mean, burst)| mean / (1.0 - mean) <= *burst)
+            .prop_map(|(mean, burst)| Loss::GilbertElliott { mean, burst })
+    }
+
+    fn any_loss() -> impl Strategy<Value = Loss> {
+        prop_oneof![
+            Just(Loss::None),
+            (0.0..=1.0_f64).prop_map(|mean| Loss::Bernoulli { mean }),
+            bursty(),
+        ]
+    }
+
+    fn any_jitter() -> impl Strategy<Value = Jitter> {
+        prop_oneof![
+            Just(Jitter::None),
+            (0.0..=1.0_f64).prop_map(|share| Jitter::Uniform { share }),
+            (0.0..0.3_f64).prop_map(|share_of_rtt| Jitter::Exponential { share_of_rtt }),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn independent_losses_have_their_mean(mean in 0.0..=1.0_f64, seed: u64) {
+            let profile = Profile { loss: Loss::Bernoulli { mean }, ..Profile::default() };
+            let verdicts: Vec<_> = (0..CASE).map(direction(&profile, seed)).collect();
+            // Six standard deviations: a false alarm in 5 · 10⁸ cases.
+            let by = 6.0 * (mean * (1.0 - mean) / CASE as f64).sqrt();
+            prop_assert!((lost(&verdicts) - mean).abs() <= by + 1e-12);
+        }
+
+        #[test]
+        fn bursts_have_their_mean_and_their_length(loss in bursty(), seed: u64) {
+            let Loss::GilbertElliott { mean, burst } = loss else { unreachable!() };
+            let profile = Profile { loss, ..Profile::default() };
+            let verdicts: Vec<_> = (0..CASE).map(direction(&profile, seed)).collect();
+            // Bursts are geometric: about CASE · mean / burst of them, each deviating by its mean.
+            let count = CASE as f64 * mean / burst;
+            let relative = 7.0 / count.sqrt();
+            prop_assert!((bursts(&verdicts) / burst - 1.0).abs() <= relative);
+            prop_assert!((lost(&verdicts) / mean - 1.0).abs() <= 2.0 * relative);
+        }
+
+        #[test]
+        fn jitter_has_its_mean_where_packets_are_far_apart(
+            share_of_rtt in 0.001..0.2_f64, seed: u64,
+        ) {
+            let jitter = Jitter::Exponential { share_of_rtt };
+            let profile = Profile { jitter, ..Profile::default() };
+            let every = 60_000_000;
+            let packets = (0..CASE / 4).map(|n| n * every);
+            let verdicts: Vec<_> = packets.map(direction(&profile, seed)).collect();
+            let wanted = 200.0 * share_of_rtt;
+            let found = mean(&delays(&verdicts)) - 100.0;
+            prop_assert!((found / wanted - 1.0).abs() <= 6.0 / ((CASE / 4) as f64).sqrt());
+        }
+
+        #[test]
+        fn a_full_link_delivers_its_rate(kbit in 100..1_000_000_u64, over in 1.1..4.0_f64, seed: u64) {
+            let rate = Rate { bits_per_s: kbit * 1_000, queue: Duration::from_millis(50) };
+            let profile = Profile { rate: Some(rate), ..Profile::default() };
+            let every = 8_000.0 * 1e6 / (rate.bits_per_s as f64 * over);
+            let packets = (0..CASE).map(|n| (n as f64 * every) as u64);
+            let verdicts: Vec<_> = packets.map(direction(&profile, seed)).collect();
+            let delivered: Vec<Time> = verdicts
+                .iter()
+                .filter_map(|(_, verdict)| match verdict {
+                    Verdict::Deliver(at) => Some(*at),
+                    Verdict::Drop(_) => None,
+                })
+                .collect();
+            let (first, last) = (delivered[0], delivered[delivered.len() - 1]);
+            let took = last.saturating_since(first).as_secs_f64();
+            let bits = (delivered.len() - 1) as f64 * 8_000.0;
+            // Times are whole microseconds, and so is the error at both ends.
+            prop_assert!((bits / took / rate.bits_per_s as f64 - 1.0).abs() < 0.001);
+            // Nobody waits longer than the queue, and then its own time on the link.
+            let own = 8_000.0 / rate.bits_per_s as f64 * 1_000.0;
+            let longest = delays(&verdicts).iter().copied().fold(0.0, f64::max);
+            prop_assert!(longest <= 150.0 + own + 0.01, "{longest}");
+        }
+
+        #[test]
+        fn nothing_overtakes_or_arrives_early(
+            loss in any_loss(), jitter in any_jitter(), limited: bool, seed: u64,
+            changes in proptest::collection::vec((0..1_000_u64, 0..300_u64), 0..8),
+        ) {
+            let rate = limited.then_some(Rate {
+                bits_per_s: 5_000_000,
+                queue: Duration::from_millis(20),
+            });
+            let profile = Profile { loss, jitter, rate, ..Profile::default() };
+            let mut direction = Direction::new(ONE_WAY, profile.clone(), seed);
+            let mut last = Time::ZERO;
+            for n in 0..1_000 {
+                for (_, delay) in changes.iter().filter(|(at, _)| *at == n) {
+                    direction.change(Duration::from_millis(*delay), profile.clone());
+                }
+                let now = Time::from_micros(n * 500);
+                if let Verdict::Deliver(at) = direction.send(now, 1_000) {
+                    prop_assert!(at >= last && at >= now);
+                    last = at;
+                }
+            }
+        }
+    }
+}

@@ -11,7 +11,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Error, World};
+use longspan_proto::{ids::Net, time::Time};
+
+use super::{Change, ChangeError, Counts, Error, Lane, Who, World};
+use crate::wan::Verdict;
 
 /// How often the file is looked at.
 pub const POLL: Duration = Duration::from_millis(100);
@@ -59,9 +62,65 @@ impl Live {
         world.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// A world that no file tells; [`Live::apply`] changes it.
+    pub fn of(world: World) -> Live {
+        Live(Arc::new(Shared {
+            path: PathBuf::new(),
+            world: Mutex::new(Arc::new(world)),
+            version: AtomicU64::new(1),
+        }))
+    }
+
+    /// Changes the world in this process; the next packet meets it. Where a file tells the world,
+    /// the file's next change replaces all of it.
+    pub fn apply(&self, change: &Change) -> Result<(), ChangeError> {
+        let mut current = self.0.world.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut world = World::clone(&current);
+        world.apply(change)?;
+        *current = Arc::new(world);
+        self.0.version.fetch_add(1, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// A lane that meets every change at its next packet.
+    pub fn follow(&self, from: Who, to: Who, net: Net) -> Followed {
+        // Asked first: a change meanwhile is then followed once too often, not missed.
+        let version = self.version();
+        Followed {
+            lane: Lane::new(&self.world(), from, to, net),
+            live: self.clone(),
+            version,
+        }
+    }
+
     /// Rises with each change of the world.
     pub fn version(&self) -> u64 {
         self.0.version.load(Ordering::Acquire)
+    }
+}
+
+/// A lane, and the version of the world that it knows.
+#[derive(Debug)]
+pub struct Followed {
+    live: Live,
+    version: u64,
+    lane: Lane,
+}
+
+impl Followed {
+    /// Decides over one packet of `bytes` bytes sent at `now`.
+    pub fn send(&mut self, now: Time, bytes: usize) -> Verdict {
+        let version = self.live.version();
+        if version != self.version {
+            self.version = version;
+            self.lane.follow(&self.live.world());
+        }
+        self.lane.send(now, bytes)
+    }
+
+    /// What it has carried so far.
+    pub fn counts(&self) -> Counts {
+        self.lane.counts()
     }
 }
 

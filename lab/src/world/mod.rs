@@ -1,30 +1,41 @@
-//! An emulated world in one file: which address is in which region, what lies between regions,
-//! and the faults laid over it now.
+//! An emulated world in one file: which address is in which region, what lies between regions
+//! on each net, and the faults laid over it now.
 //!
-//! The file is JSON and may be replaced while nodes run; see [`Live`].
+//! Everything here is pure but [`World::read`], [`World::write`] and [`Live`]: a simulation makes
+//! a [`World`], one [`Lane`] for each direction, and a [`Player`] of a [`Schedule`]. The file is
+//! JSON and may be replaced while nodes run; see [`Live`].
 
+mod change;
+mod lane;
 mod live;
+mod schedule;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use longspan_proto::ids::{NodeId, Region};
+use longspan_proto::ids::{Net, NodeId, Region, Zone};
 use serde::{Deserialize, Serialize};
 
-pub use live::{Live, POLL};
+pub use change::{Change, ChangeError, Effect, MAX_FAULTS};
+pub use lane::{Counts, Lane};
+pub use live::{Followed, Live, POLL};
+pub use schedule::{Action, MAX_STEPS, Player, Schedule, ScheduleError, Step};
 
 use crate::{
-    matrix::Matrix,
+    matrix::{Matrix, Split},
     wan::{Profile, ProfileError, profile_millis},
 };
 
 /// One way between two nodes of one region: a city's network.
 pub const SAME_REGION: Duration = Duration::from_micros(250);
+
+/// One way between two nodes of one zone: a data centre's network.
+pub const SAME_ZONE: Duration = Duration::from_micros(50);
 
 /// A whole emulated world.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,7 +45,7 @@ pub struct World {
     pub seed: u64,
     /// Who listens where.
     pub nodes: BTreeMap<NodeId, Placed>,
-    /// One entry for each direction between two regions.
+    /// One entry for each direction between two regions on each net.
     pub ways: Vec<Way>,
     /// What is laid over them now. The last one that fits a direction counts.
     #[serde(default)]
@@ -47,8 +58,14 @@ pub struct World {
 pub struct Placed {
     /// Its region.
     pub region: Region,
-    /// Where it listens, UDP or TCP.
+    /// Its zone, where the region has more than one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<Zone>,
+    /// Where it listens on the internet, UDP or TCP.
     pub addrs: Vec<SocketAddr>,
+    /// Where it listens on other nets.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lines: BTreeMap<Net, Vec<SocketAddr>>,
 }
 
 /// One direction between two regions.
@@ -59,6 +76,9 @@ pub struct Way {
     pub from: Region,
     /// To where.
     pub to: Region,
+    /// Over which net.
+    #[serde(default = "Net::internet")]
+    pub net: Net,
     /// The delay without jitter.
     #[serde(rename = "one_way_ms", with = "profile_millis")]
     pub one_way: Duration,
@@ -70,28 +90,29 @@ pub struct Way {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
-    /// A node or a region.
+    /// A node, a zone (`region/zone`) or a region.
     pub from: String,
-    /// A node or a region.
+    /// A node, a zone or a region.
     pub to: String,
-    /// Instead of the way's delay.
+    /// Over which net; every one where none is told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub one_way_ms: Option<f64>,
-    /// Instead of the way's profile.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub profile: Option<Profile>,
+    pub net: Option<Net>,
+    /// What it does.
+    pub effect: Effect,
 }
 
 /// Somebody in the world.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Who {
     /// The node, where it is known.
     pub node: Option<NodeId>,
     /// Its region.
     pub region: Region,
+    /// Its zone, where it is known.
+    pub zone: Option<Zone>,
 }
 
-/// Why a world file was refused.
+/// Why a world was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It cannot be read or written.
@@ -142,38 +163,59 @@ impl Everywhere {
 }
 
 impl World {
-    /// A world of `nodes` with the matrix's delays between their regions. Regions that the matrix
-    /// does not hold are as near as if they were one.
+    /// A world of `nodes` with the matrix's delays between their regions, divided into the two
+    /// directions as `split` says. Regions that the matrix does not hold are as near as if they
+    /// were one.
     pub fn new(
         matrix: &Matrix,
+        split: Split,
         everywhere: &Everywhere,
         nodes: BTreeMap<NodeId, Placed>,
         seed: u64,
     ) -> World {
-        let mut regions: Vec<&Region> = nodes.values().map(|placed| &placed.region).collect();
-        regions.sort();
-        regions.dedup();
-        let mut ways = Vec::new();
-        for from in &regions {
-            for to in &regions {
-                let (Some(rtt), true) = (matrix.rtt(from, to), from != to) else {
-                    continue;
-                };
-                let country = |region: &Region| matrix.places()[region].country.as_str();
-                ways.push(Way {
-                    from: (*from).clone(),
-                    to: (*to).clone(),
-                    one_way: rtt / 2,
-                    profile: everywhere.between(country(from), country(to)),
-                });
-            }
-        }
+        let regions: BTreeSet<&Region> = nodes.values().map(|placed| &placed.region).collect();
+        let ways = ways(matrix, split, everywhere, regions);
         World {
             seed,
             nodes,
             ways,
             faults: Vec::new(),
         }
+    }
+
+    /// A world of regions, in which nobody is placed: for whoever names both ends of a direction
+    /// without addresses, as a simulation does.
+    pub fn of_regions(
+        matrix: &Matrix,
+        split: Split,
+        everywhere: &Everywhere,
+        regions: &[Region],
+        seed: u64,
+    ) -> World {
+        World {
+            seed,
+            nodes: BTreeMap::new(),
+            ways: ways(matrix, split, everywhere, regions.iter().collect()),
+            faults: Vec::new(),
+        }
+    }
+
+    /// Adds a net of its own between two regions, in both directions: a leased line.
+    pub fn lease(
+        &mut self,
+        net: &Net,
+        between: [&Region; 2],
+        one_way: Duration,
+        profile: &Profile,
+    ) {
+        let [a, b] = between;
+        self.ways.extend([(a, b), (b, a)].map(|(from, to)| Way {
+            from: from.clone(),
+            to: to.clone(),
+            net: net.clone(),
+            one_way,
+            profile: profile.clone(),
+        }));
     }
 
     /// Reads and checks a world file.
@@ -187,26 +229,39 @@ impl World {
             why,
         };
         let world: World = serde_json::from_str(&text).map_err(|error| parse(error.to_string()))?;
-        let profiles = world.ways.iter().map(|way| &way.profile);
-        let faults = world
-            .faults
-            .iter()
-            .filter_map(|fault| fault.profile.as_ref());
-        for profile in profiles.chain(faults) {
-            profile.check().map_err(|error| parse(error.to_string()))?;
-        }
-        for fault in &world.faults {
-            if fault
-                .one_way_ms
-                .is_some_and(|ms| profile_millis::parse(ms).is_none())
-            {
-                return Err(parse(format!(
-                    "fault {} → {}: one_way_ms must lie in 0 … 3,600,000",
-                    fault.from, fault.to
-                )));
+        world.check().map_err(parse)?;
+        Ok(world)
+    }
+
+    /// `Err` names what cannot be.
+    pub fn check(&self) -> Result<(), String> {
+        let mut seen = BTreeSet::new();
+        for way in &self.ways {
+            let Way { from, to, net, .. } = way;
+            let refused = |why: &dyn std::fmt::Display| format!("{from} → {to} ({net}): {why}");
+            way.profile.check().map_err(|error| refused(&error))?;
+            if !seen.insert((from, to, net)) {
+                return Err(refused(&"stands there twice"));
             }
         }
-        Ok(world)
+        for way in &self.ways {
+            if !seen.contains(&(&way.to, &way.from, &way.net)) {
+                return Err(format!(
+                    "the way {} → {} ({}) is missing; the one back stands there",
+                    way.to, way.from, way.net
+                ));
+            }
+        }
+        for fault in &self.faults {
+            let Fault { from, to, .. } = fault;
+            if let Some(name) = [from, to].into_iter().find(|name| !self.knows(name)) {
+                let unknown = ChangeError::Unknown(name.clone());
+                return Err(format!("fault {from} → {to}: {unknown}"));
+            }
+            let effect = fault.effect.check();
+            effect.map_err(|error| format!("fault {from} → {to}: {error}"))?;
+        }
+        Ok(())
     }
 
     /// Writes the file so that a reader sees the old one or the new one, never a part.
@@ -221,147 +276,134 @@ impl World {
         fs::rename(&beside, path).map_err(error)
     }
 
-    /// Who listens at an address.
-    pub fn at(&self, addr: SocketAddr) -> Option<Who> {
+    /// Who listens at an address, and on which net it is.
+    pub fn at(&self, addr: SocketAddr) -> Option<(Who, Net)> {
         self.nodes.iter().find_map(|(node, placed)| {
-            placed.addrs.contains(&addr).then(|| Who {
-                node: Some(node.clone()),
-                region: placed.region.clone(),
-            })
+            let net = if placed.addrs.contains(&addr) {
+                Net::internet()
+            } else {
+                let line = placed.lines.iter().find(|(_, addrs)| addrs.contains(&addr));
+                line?.0.clone()
+            };
+            Some((placed.who(node), net))
         })
     }
 
-    /// Delay without jitter, and profile, of the direction from one to the other.
-    pub fn between(&self, from: &Who, to: &Who) -> (Duration, Profile) {
-        let (mut one_way, mut profile) = self
+    /// Delay without jitter, and profile, of the direction from one to the other over a net. Two
+    /// of one region are near each other on every net; a line that does not join two regions
+    /// carries nothing between them.
+    pub fn between(&self, from: &Who, to: &Who, net: &Net) -> (Duration, Profile) {
+        let way = self
             .ways
             .iter()
-            .find(|way| way.from == from.region && way.to == to.region)
-            .map_or((SAME_REGION, Profile::default()), |way| {
-                (way.one_way, way.profile.clone())
-            });
-        let fault = self
-            .faults
-            .iter()
-            .rev()
-            .find(|fault| from.is(&fault.from) && to.is(&fault.to));
-        if let Some(fault) = fault {
-            if let Some(delay) = fault.one_way_ms.and_then(profile_millis::parse) {
-                one_way = delay;
-            }
-            if let Some(changed) = &fault.profile {
-                profile = changed.clone();
-            }
+            .find(|way| way.from == from.region && way.to == to.region && way.net == *net);
+        let near = from.region == to.region || *net == Net::internet();
+        let (one_way, profile) = match way {
+            Some(way) => (way.one_way, way.profile.clone()),
+            None if near && from.shares_zone(to) => (SAME_ZONE, Profile::default()),
+            None if near => (SAME_REGION, Profile::default()),
+            None => (SAME_REGION, Profile::blackhole()),
+        };
+        let fault = self.faults.iter().rev().find(|fault| {
+            let net_fits = fault.net.as_ref().is_none_or(|of| of == net);
+            net_fits && from.is(&fault.from) && to.is(&fault.to)
+        });
+        match fault {
+            Some(fault) => fault.effect.over(one_way, profile),
+            None => (one_way, profile),
         }
-        (one_way, profile)
     }
 
-    /// Lays `fault` over the world, in place of an earlier one between the same two.
-    pub fn lay(&mut self, fault: Fault) {
-        self.lift(&fault.from, &fault.to);
-        self.faults.push(fault);
-    }
-
-    /// Takes away the fault from one to the other; whether there was one.
-    pub fn lift(&mut self, from: &str, to: &str) -> bool {
-        let before = self.faults.len();
-        self.faults
-            .retain(|fault| fault.from != from || fault.to != to);
-        self.faults.len() < before
-    }
-
-    /// Whether a node or a region has this name.
+    /// Whether a node, a zone or a region has this name.
     pub fn knows(&self, name: &str) -> bool {
-        self.names().any(|known| known == name)
+        self.names().contains(name)
     }
 
-    /// The names of all regions and nodes.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.nodes
-            .iter()
-            .flat_map(|(node, placed)| [placed.region.as_str(), node.as_str()])
+    /// The names of all regions, zones and nodes.
+    pub fn names(&self) -> BTreeSet<String> {
+        let mut names = BTreeSet::new();
+        for way in &self.ways {
+            names.extend([way.from.to_string(), way.to.to_string()]);
+        }
+        for (node, placed) in &self.nodes {
+            names.extend([node.to_string(), placed.region.to_string()]);
+            names.extend(placed.who(node).zone_name());
+        }
+        names
+    }
+}
+
+/// Every direction between two of `regions` on the internet.
+fn ways(
+    matrix: &Matrix,
+    split: Split,
+    everywhere: &Everywhere,
+    regions: BTreeSet<&Region>,
+) -> Vec<Way> {
+    let pairs = regions
+        .iter()
+        .flat_map(|from| regions.iter().map(move |to| (*from, *to)))
+        .filter(|(from, to)| from != to);
+    let ways = pairs.filter_map(|(from, to)| {
+        let country = |region: &Region| matrix.places()[region].country.as_str();
+        Some(Way {
+            one_way: matrix.one_way(from, to, split)?,
+            profile: everywhere.between(country(from), country(to)),
+            net: Net::internet(),
+            from: from.clone(),
+            to: to.clone(),
+        })
+    });
+    ways.collect()
+}
+
+impl Placed {
+    /// Somewhere in a region, on the internet only.
+    pub fn new(region: Region, addrs: Vec<SocketAddr>) -> Placed {
+        Placed {
+            region,
+            zone: None,
+            addrs,
+            lines: BTreeMap::new(),
+        }
+    }
+
+    /// The node that is placed here.
+    pub fn who(&self, node: &NodeId) -> Who {
+        Who {
+            node: Some(node.clone()),
+            region: self.region.clone(),
+            zone: self.zone.clone(),
+        }
     }
 }
 
 impl Who {
-    /// Whether `name` is this node or its region.
+    /// Somebody of whom no more is known than where.
+    pub fn in_region(region: Region) -> Who {
+        Who {
+            node: None,
+            region,
+            zone: None,
+        }
+    }
+
+    /// Whether `name` is this node, its zone or its region.
     pub fn is(&self, name: &str) -> bool {
-        self.region.as_str() == name || self.node.as_ref().is_some_and(|node| node.as_str() == name)
+        self.region.as_str() == name
+            || self.node.as_deref() == Some(name)
+            || self.zone_name().is_some_and(|zone| zone == name)
+    }
+
+    fn shares_zone(&self, other: &Who) -> bool {
+        self.region == other.region && self.zone.is_some() && self.zone == other.zone
+    }
+
+    fn zone_name(&self) -> Option<String> {
+        let zone = self.zone.as_ref()?;
+        Some(format!("{}/{zone}", self.region))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn world(everywhere: &Everywhere) -> World {
-        let nodes = [("cn-beijing", 1), ("sg", 2), ("sg-edge", 3)].map(|(name, port)| {
-            let placed = Placed {
-                region: Region::new(name.trim_end_matches("-edge")).expect("a name"),
-                addrs: vec![SocketAddr::from(([127, 0, 0, 1], port))],
-            };
-            (NodeId::new(&format!("{name}-1")).expect("a name"), placed)
-        });
-        World::new(&Matrix::bundled(), everywhere, nodes.into(), 1)
-    }
-
-    fn who(world: &World, port: u16) -> Who {
-        world
-            .at(SocketAddr::from(([127, 0, 0, 1], port)))
-            .expect("somebody")
-    }
-
-    #[test]
-    fn delays_come_from_the_matrix_and_faults_lie_over_them() {
-        let mut world = world(&Everywhere::Same(Profile::clean()));
-        let (beijing, sg, edge) = (who(&world, 1), who(&world, 2), who(&world, 3));
-        let clean = (Duration::from_millis(119), Profile::clean());
-        assert_eq!(world.between(&beijing, &sg), clean);
-        assert_eq!(world.between(&sg, &edge), (SAME_REGION, Profile::default()));
-        assert_eq!(world.at(SocketAddr::from(([127, 0, 0, 1], 9))), None);
-
-        let mut fault = Fault {
-            from: "cn-beijing".into(),
-            to: "sg".into(),
-            one_way_ms: Some(50.0),
-            profile: None,
-        };
-        world.lay(fault.clone());
-        let faster = (Duration::from_millis(50), Profile::clean());
-        assert_eq!(world.between(&beijing, &sg), faster);
-        assert_eq!(world.between(&sg, &beijing), clean);
-        // Of one node only; the region's other node keeps the earlier fault.
-        fault.to = "sg-1".into();
-        fault.profile = Some(Profile::blackhole());
-        world.lay(fault);
-        assert_eq!(world.between(&beijing, &sg).1, Profile::blackhole());
-        assert_eq!(world.between(&beijing, &edge), faster);
-        assert!(world.lift("cn-beijing", "sg-1"));
-        assert!(!world.lift("cn-beijing", "sg-1"));
-        assert_eq!(world.between(&beijing, &sg), faster);
-    }
-
-    #[test]
-    fn china_inbound_is_bad_in_one_direction_only() {
-        let world = world(&Everywhere::named("china-inbound").expect("a profile"));
-        let (beijing, sg) = (who(&world, 1), who(&world, 2));
-        assert_eq!(world.between(&sg, &beijing).1, Profile::china_inbound());
-        assert_eq!(world.between(&beijing, &sg).1, Profile::internet());
-    }
-
-    #[test]
-    fn a_world_file_comes_back_as_it_was_and_a_bad_one_is_refused() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let path = dir.path().join("world.json");
-        let mut world = world(&Everywhere::Same(Profile::internet()));
-        world.write(&path).expect("written");
-        assert_eq!(World::read(&path).expect("read"), world);
-        world.ways[0].profile.jitter = crate::wan::Jitter::Uniform { share: 3.0 };
-        world.write(&path).expect("written");
-        let refused = World::read(&path).expect_err("refused").to_string();
-        assert!(refused.contains("share is 3"), "{refused}");
-        fs::write(&path, r#"{"seeds":1}"#).expect("written");
-        let refused = World::read(&path).expect_err("refused").to_string();
-        assert!(refused.contains("seeds"), "{refused}");
-    }
-}
+mod tests;

@@ -1,34 +1,25 @@
-//! `longspan lab …`: faults in the emulated world of a running `up`.
+//! `longspan lab link …`.
 
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use longspan_lab::wan::{Loss, Profile};
+use longspan_lab::{
+    wan::{Loss, Profile},
+    world::{Change, Effect},
+};
+use longspan_proto::ids::Net;
 use serde_json::{Value, json};
 
-use super::{Context, Format, Watch, output};
+use super::done;
 use crate::{
+    cli::{Context, Format, Watch, output},
     failure::{Failure, Outcome, hint},
-    up::{
-        self,
-        control::{Change, Effect},
-    },
+    up,
 };
-
-/// Faults.
-#[derive(Debug, Subcommand)]
-pub enum Verb {
-    /// Links of the emulated world; an end is a region or a node
-    #[command(subcommand)]
-    Link(Link),
-    /// Processes of `up`'s nodes
-    #[command(subcommand)]
-    Node(Node),
-}
 
 /// Links.
 #[derive(Debug, Subcommand)]
-pub enum Link {
+pub enum Verb {
     /// All directions and the faults that lie over them
     Ls(Watch),
     /// Nothing arrives
@@ -42,13 +33,16 @@ pub enum Link {
 /// Between whom.
 #[derive(Debug, Args)]
 pub struct Ends {
-    /// A region or a node
+    /// A region, a zone (REGION/ZONE) or a node
     from: String,
-    /// A region or a node
+    /// A region, a zone (REGION/ZONE) or a node
     to: String,
     /// Only from FROM to TO
     #[arg(long)]
     one_way: bool,
+    /// Only over this net; without it over every one
+    #[arg(long)]
+    net: Option<Net>,
 }
 
 /// How it gets worse. Told again, it replaces what was told before.
@@ -76,93 +70,41 @@ pub struct Degrade {
     profile: Option<String>,
 }
 
-/// Nodes.
-#[derive(Debug, Subcommand)]
-pub enum Node {
-    /// The processes of all nodes
-    Ls(Watch),
-    /// Kills a node's process (SIGKILL)
-    Kill {
-        /// Its name
-        id: String,
-    },
-    /// Stops a node's process if it runs, and starts it again
-    Restart {
-        /// Its name
-        id: String,
-    },
-}
-
 pub async fn run(verb: Verb, context: &Context) -> Outcome {
     let control = context.control()?;
-    let done = |answer: Value, said: String| match context.format {
-        Format::Json => output::json(&answer),
-        Format::Table => output::print(&said),
+    let (ends, fault, said) = match verb {
+        Verb::Ls(watch) => {
+            let show = async || ls(&control.get("/links").await?, context.format);
+            return watch.repeat(show).await;
+        }
+        Verb::Cut(ends) => {
+            let cut = Effect {
+                profile: Some(Profile::blackhole()),
+                ..Effect::default()
+            };
+            (ends, Some(cut), "cut")
+        }
+        Verb::Restore(ends) => (ends, None, "restored"),
+        Verb::Degrade(degrade) => {
+            let effect = degrade.effect()?;
+            (degrade.ends, Some(effect), "degraded")
+        }
     };
-    match verb {
-        Verb::Link(Link::Ls(watch)) => {
-            watch
-                .repeat(async || ls(&control.get("/links").await?, context.format))
-                .await
-        }
-        Verb::Link(change) => {
-            let (ends, fault, said) = match change {
-                Link::Cut(ends) => {
-                    let cut = Effect {
-                        profile: Some(Profile::blackhole()),
-                        ..Effect::default()
-                    };
-                    (ends, Some(cut), "cut")
-                }
-                Link::Restore(ends) => (ends, None, "restored"),
-                Link::Degrade(degrade) => {
-                    let effect = degrade.effect()?;
-                    (degrade.ends, Some(effect), "degraded")
-                }
-                Link::Ls(_) => return Ok(()),
-            };
-            let arrow = if ends.one_way { "→" } else { "↔" };
-            let said = format!("{} {arrow} {}: {said}\n", ends.from, ends.to);
-            let change = Change {
-                from: ends.from,
-                to: ends.to,
-                one_way: ends.one_way,
-                fault,
-            };
-            let change = serde_json::to_value(change).map_err(Failure::failed)?;
-            done(control.post("/links", &change).await?, said)
-        }
-        Verb::Node(Node::Ls(watch)) => {
-            let columns = [
-                ("ID", "/id"),
-                ("ROLE", "/role"),
-                ("REGION", "/region"),
-                ("STATE", "/state"),
-                ("PID", "/pid"),
-                ("HOW", "/how"),
-                ("LOG", "/log"),
-            ];
-            let show = async || {
-                let nodes = output::items(control.get("/nodes").await?);
-                output::list(context.format, &nodes, &columns)
-            };
-            watch.repeat(show).await
-        }
-        Verb::Node(Node::Kill { id }) => {
-            let path = format!("/nodes/{}/kill", crate::http::escape(&id));
-            done(
-                control.post(&path, &json!({})).await?,
-                format!("{id}: killed\n"),
-            )
-        }
-        Verb::Node(Node::Restart { id }) => {
-            let path = format!("/nodes/{}/restart", crate::http::escape(&id));
-            done(
-                control.post(&path, &json!({})).await?,
-                format!("{id}: restarted\n"),
-            )
-        }
-    }
+    let arrow = if ends.one_way { "→" } else { "↔" };
+    let over = ends
+        .net
+        .as_ref()
+        .map_or(String::new(), |net| format!(" ({net})"));
+    let said = format!("{} {arrow} {}{over}: {said}\n", ends.from, ends.to);
+    let change = Change {
+        from: ends.from,
+        to: ends.to,
+        net: ends.net,
+        one_way: ends.one_way,
+        fault,
+    };
+    let change = serde_json::to_value(change).map_err(Failure::failed)?;
+    done(context, &control.post("/links", &change).await?, &said)
 }
 
 impl Degrade {
@@ -209,22 +151,44 @@ fn ls(world: &Value, format: Format) -> Outcome {
     if format == Format::Json {
         return output::json(world);
     }
+    // A fault's effect tells only what it changes; what it leaves is empty in its row.
     let describe = |kind: &str, link: &Value| {
-        let profile = &link["profile"];
+        let effect = if kind == "fault" {
+            &link["effect"]
+        } else {
+            link
+        };
+        let profile = &effect["profile"];
+        let told = |value: &Value| value.as_f64();
+        let delays = [
+            told(&effect["one_way_ms"]).or(told(&effect["delay_ms"])),
+            told(&effect["extra_ms"]),
+            told(&profile["extra_delay_ms"]).filter(|ms| *ms > 0.0),
+        ];
+        let delay = delays.into_iter().flatten().reduce(|sum, ms| sum + ms);
+        let own_loss = &effect["loss"];
+        let loss = if own_loss.is_null() {
+            &profile["loss"]
+        } else {
+            own_loss
+        };
+        let bits = told(&effect["rate_bits"]).or(told(&profile["rate"]["bits_per_s"]));
         json!({
             "kind": kind,
             "from": link["from"],
             "to": link["to"],
-            "delay": link["one_way_ms"].as_f64().unwrap_or(0.0)
-                + profile["extra_delay_ms"].as_f64().unwrap_or(0.0),
+            "net": link["net"],
+            "delay": delay,
             "jitter": profile["jitter"]["kind"],
-            "loss": match profile["loss"]["kind"].as_str() {
-                Some("none") | None => json!(0),
+            "loss": match loss["kind"].as_str() {
+                Some("none") => json!(0),
+                None if kind == "link" => json!(0),
+                None => Value::Null,
                 Some("all") => json!(1),
-                Some("ramps") => profile["loss"]["peak"].clone(),
-                Some(_) => profile["loss"]["mean"].clone(),
+                Some("ramps") => loss["peak"].clone(),
+                Some(_) => loss["mean"].clone(),
             },
-            "mbit": profile["rate"]["bits_per_s"].as_f64().map(|bits| bits / 1e6),
+            "mbit": bits.map(|bits| bits / 1e6),
         })
     };
     let list = |name: &str| world[name].as_array().cloned().unwrap_or_default();
@@ -241,6 +205,7 @@ fn ls(world: &Value, format: Format) -> Outcome {
             ("KIND", "/kind"),
             ("FROM", "/from"),
             ("TO", "/to"),
+            ("NET", "/net"),
             ("DELAY MS", "/delay"),
             ("JITTER", "/jitter"),
             ("LOSS", "/loss"),
