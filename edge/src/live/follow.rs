@@ -220,10 +220,11 @@ impl Follow {
 
     /// Leaves the current generation for the next.
     fn advance(&mut self) {
-        let Some(next) = self.next.take() else {
+        let catalog = self.next.as_ref().and_then(Source::catalog).cloned();
+        let Some(catalog) = catalog else {
             return;
         };
-        let Some(catalog) = next.catalog().cloned() else {
+        let Some(next) = self.next.take() else {
             return;
         };
         let generation = next.origin().generation;

@@ -4,5 +4,6 @@
 mod backbone;
 mod bad_input;
 mod client;
+mod generations;
 mod publishers;
 mod viewers;
