@@ -14,6 +14,7 @@ mod crowd;
 mod lesson;
 mod messages;
 mod page;
+mod pause;
 mod refusals;
 mod store;
 mod takeover;
