@@ -44,6 +44,8 @@ pub struct Room {
     watch: RoomWatch,
     viewers: AtomicU32,
     members: AtomicU32,
+    /// Counts what changed of how its streams come here.
+    changes: watch::Sender<u64>,
 }
 
 /// Where a stream enters the backbone.
@@ -82,6 +84,7 @@ impl Rooms {
             watch: self.node.watch_room(name.clone()),
             viewers: AtomicU32::new(0),
             members: AtomicU32::new(0),
+            changes: watch::Sender::new(0),
         });
         let entry = Entry {
             room: room.clone(),
@@ -120,6 +123,16 @@ impl Room {
         let mut state = self.state();
         let known = tokio::time::timeout(wait, state.wait_for(Option::is_some)).await;
         known.ok()?.ok()?.clone()
+    }
+
+    /// Changes when a stream takes another path to here, or another generation of it is shown.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// See [`Room::changes`].
+    pub(crate) fn changed(&self) {
+        self.changes.send_modify(|changes| *changes += 1);
     }
 
     /// Viewers at this edge.

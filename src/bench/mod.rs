@@ -3,13 +3,14 @@
 //! Each verb prints one object (`-o table|json`) with the command, the seed and the
 //! machine; docs/benchmarks.md keeps the last ones.
 //!
-//! * `floor`, `fanout`, `chain`, `join`: the verbs.
+//! * `floor`, `fanout`, `chain`, `join`, `edge_lost`: the verbs.
 //! * `backbone`, `child`, `spec`, `identity`: relays as processes, edges inside this one.
 //! * `load`: what is sent and how it is counted. `usage`, `report`: CPU, memory, tables.
 
 mod backbone;
 mod chain;
 mod child;
+mod edge_lost;
 mod fanout;
 mod floor;
 mod identity;
@@ -39,6 +40,8 @@ pub enum Bench {
     Chain(chain::Args),
     /// From subscribing to the newest key frame, at a cold and at a warm edge
     Join(join::Args),
+    /// A viewer's or a publisher's edge is lost: how long until it goes on at another
+    EdgeLost(edge_lost::Args),
     /// A node as a bench starts it
     #[command(hide = true)]
     Node {
@@ -55,6 +58,7 @@ pub fn run(bench: &Bench, context: &Context) -> Outcome {
         Bench::Fanout(args) => block_on(fanout::run(args))?,
         Bench::Chain(args) => block_on(chain::run(args))?,
         Bench::Join(args) => block_on(join::run(args))?,
+        Bench::EdgeLost(args) => block_on(edge_lost::run(args))?,
         Bench::Node { spec } => return spec::run(spec),
     };
     output::object(context.format, &report)

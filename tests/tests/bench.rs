@@ -67,6 +67,34 @@ fn join_is_cold_no_sooner_than_the_path_allows() {
 }
 
 #[test]
+fn a_viewer_whose_edge_is_lost_goes_on_at_another() {
+    for fault in ["kill", "blackhole"] {
+        let report = bench(&format!(
+            "edge-lost --fault {fault} --warm --trials 3 --regions cn-shanghai,hk,sg"
+        ));
+        assert_eq!(number(&report, "/gap_ms/n"), 3.0, "{report}");
+        in_order(&report);
+    }
+}
+
+#[test]
+fn viewers_go_on_when_their_publisher_comes_back_at_another_edge() {
+    for fault in ["kill", "blackhole"] {
+        let report = bench(&format!(
+            "edge-lost --fault {fault} --publisher --trials 3 --regions cn-beijing,cn-shanghai,hk"
+        ));
+        assert_eq!(number(&report, "/accepted_ms/n"), 3.0, "{report}");
+        assert_eq!(number(&report, "/continued_ms/n"), 3.0, "{report}");
+        in_order(&report);
+    }
+}
+
+fn in_order(report: &Value) {
+    assert_eq!(number(report, "/backwards"), 0.0, "{report}");
+    assert_eq!(number(report, "/not_at_key"), 0.0, "{report}");
+}
+
+#[test]
 fn a_wrong_wish_is_one_line() {
     let output = Command::new(binary())
         .args(["bench", "join", "--path", "hk,sgg"])

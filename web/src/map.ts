@@ -1,47 +1,62 @@
-// The map: land, regions, links, and the path the lesson takes. One unit is one degree.
+// The map: land, regions, the path the lesson takes, the one it took before, and links that are
+// down. One unit is one degree.
 
-import type { PathNode } from "./api";
+import { regionsOf, type Hop, type Left } from "./path";
 
 declare const LAND_PATH: string;
 const NS = "http://www.w3.org/2000/svg";
 
 export interface Place { region: string; lat: number; lon: number; up: boolean }
 
+export interface Shown {
+  places: Place[];
+  path: Hop[];
+  /** Links between regions that were left a short while ago. */
+  left: Left[];
+  /** Those, as `FROM>TO`, that were taken a short while ago, and those that are down. */
+  taken: string[];
+  down: string[];
+}
+
 const x = (place: Place) => place.lon + 180;
 const y = (place: Place) => 90 - place.lat;
 
 export class WorldMap {
   private places = new Map<string, Place>();
-  private path: PathNode[] = [];
   private drawn = "";
 
   constructor(private readonly svg: SVGSVGElement) {}
 
-  show(places: Place[], path: PathNode[]): void {
-    this.places = new Map(places.map((place) => [place.region, place]));
-    this.path = path;
-    const key = JSON.stringify([places, path]);
+  show(shown: Shown): void {
+    const key = JSON.stringify(shown);
     if (key === this.drawn) return;
     this.drawn = key;
-    this.draw();
+    this.places = new Map(shown.places.map((place) => [place.region, place]));
+    this.draw(shown);
   }
 
-  private draw(): void {
-    const box = this.frame();
+  private draw({ path, left, taken, down }: Shown): void {
+    const on = regionsOf(path);
+    const box = this.frame([...on, ...left.flatMap(({ hop }) => hop.split(">"))]);
     this.svg.setAttribute("viewBox", box.join(" "));
     this.svg.setAttribute("preserveAspectRatio", "xMidYMid slice");
     const unit = box[2] / 100;
-    const on = regionsOf(this.path);
     const parts: SVGElement[] = [make("path", { class: "land", d: LAND_PATH })];
+    const line = (hop: string, attributes: Record<string, string>) => {
+      const [from, to] = hop.split(">").map((region) => this.places.get(region));
+      if (from && to) parts.push(make("path", { ...attributes, d: arc(from, to), "data-hop": hop }));
+    };
+    for (const hop of down) line(hop, { class: "down" });
+    // Drawn anew in the middle of it, the fading goes on where it was.
+    for (const { hop, since } of left) line(hop, { class: "left", style: `animation-delay: ${since - Date.now()}ms` });
     on.slice(1).forEach((region, i) => {
-      const from = this.places.get(on[i]!);
-      const to = this.places.get(region);
-      if (from && to) parts.push(make("path", { class: "hop", d: arc(from, to) }));
+      const hop = `${on[i]}>${region}`;
+      line(hop, { class: taken.includes(hop) ? "hop new" : "hop" });
     });
     for (const place of this.places.values()) {
       const lit = on.includes(place.region);
       parts.push(make("circle", {
-        class: `region${lit ? " on" : ""}${place.up ? "" : " down"}`,
+        class: `region${lit ? " on" : ""}${place.up ? "" : " lost"}`,
         cx: x(place), cy: y(place), r: unit * (lit ? 1.1 : 0.7),
       }));
       const label = make("text", { x: x(place) + unit * 1.6, y: y(place) + unit, "font-size": unit * 2.8 });
@@ -51,9 +66,9 @@ export class WorldMap {
     this.svg.replaceChildren(...parts);
   }
 
-  /** The part of the world that holds the path (or all regions), with some air, 16:9 or wider. */
-  private frame(): [number, number, number, number] {
-    const on = regionsOf(this.path).map((r) => this.places.get(r)).filter((p) => p !== undefined);
+  /** The part of the world that holds these regions (or all), with some air, 16:9 or wider. */
+  private frame(regions: string[]): [number, number, number, number] {
+    const on = regions.map((r) => this.places.get(r)).filter((p) => p !== undefined);
     const shown = on.length > 1 ? on : [...this.places.values()];
     if (shown.length === 0) return [0, 0, 360, 180];
     const xs = shown.map(x);
@@ -63,11 +78,6 @@ export class WorldMap {
     const width = height * 16 / 9;
     return [centre[0] - width / 2, centre[1] - height / 2, width, height];
   }
-}
-
-/** The regions of a path in order, without the repeats of an edge and its relay. */
-export function regionsOf(path: PathNode[]): string[] {
-  return path.map((hop) => hop.region).filter((region, i, all) => region !== all[i - 1]);
 }
 
 /** A gentle bow, so that there and back do not lie on each other. */

@@ -1,10 +1,14 @@
-// The room's messages over a WebSocket: reconnects, resumes after the last message seen, and
-// sends what was not acknowledged again (safe: the number `n` makes it count once).
+// The room's messages over a WebSocket: goes on at another edge where one is lost, resumes after
+// the last message seen, and sends what was not acknowledged again (safe: the number `n` makes it
+// count once).
 
 import { withToken } from "./api";
+import { Rounds } from "./rounds";
 
-const RETRY_MIN = 300;
-const RETRY_MAX = 10_000;
+/** A connection that is not welcomed within this, or whose ping is not answered, is left. */
+const ANSWER_MS = 2_000;
+/** How often a quiet connection is asked whether it is there. */
+const PING_MS = 2_000;
 /** Written but not acknowledged; more is refused until the room answers. */
 const MAX_UNACKED = 50;
 
@@ -19,15 +23,16 @@ interface Publish { t: "pub"; n: number; class: "log"; topic: string; body: unkn
 export class RoomMessages {
   private readonly session = Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, "0")).join("");
   private socket: WebSocket | null = null;
+  private readonly rounds = new Rounds();
   private seen = 0;
   private n = 0;
   private unacked: Publish[] = [];
-  private wait = RETRY_MIN;
-  private closed = false;
   private open = false;
+  private timer = 0;
 
-  constructor(private url: string, private readonly events: MessageEvents) {
-    this.connect();
+  /** `urls`: the room's messages at each edge, best first. */
+  constructor(urls: string[], private readonly events: MessageEvents) {
+    this.at(urls);
   }
 
   /** Says `text` to the room. False: too much is waiting for an answer. */
@@ -39,31 +44,57 @@ export class RoomMessages {
     return true;
   }
 
-  /** Goes on at another edge, with the same session. */
-  move(url: string): void {
-    if (url === this.url) return;
-    this.url = url;
-    this.wait = RETRY_MIN;
-    this.socket?.close();
+  /** Goes on at the first of these, with the same session. */
+  at(urls: string[]): void {
+    if (!this.rounds.offer(urls)) return;
+    this.leave();
+    this.connect();
   }
 
   close(): void {
-    this.closed = true;
-    this.socket?.close();
+    this.leave();
+    this.rounds.offer([]);
+  }
+
+  /** Leaves the connection without waiting for the other side: it may be gone. */
+  private leave(): void {
+    clearTimeout(this.timer);
+    const socket = this.socket;
+    this.socket = null;
+    if (!socket) return;
+    socket.onopen = socket.onmessage = socket.onclose = null;
+    socket.close();
+    if (this.open) this.events.connected(null);
+    this.open = false;
   }
 
   private connect(): void {
-    const socket = new WebSocket(withToken(this.url), "longspan.v1+json");
+    const url = this.rounds.current();
+    if (url === null) return;
+    const socket = new WebSocket(withToken(url), "longspan.v1+json");
     this.socket = socket;
     socket.onopen = () => this.send({ t: "hello", session: this.session, ...(this.seen > 0 && { resume: { seq: this.seen } }) });
-    socket.onmessage = (message) => this.receive(JSON.parse(message.data as string));
-    socket.onclose = () => {
-      this.open = false;
-      this.events.connected(null);
-      if (this.closed) return;
-      setTimeout(() => this.connect(), this.wait);
-      this.wait = Math.min(this.wait * 2, RETRY_MAX);
+    socket.onmessage = (message) => {
+      this.expect(PING_MS, () => this.ping());
+      this.receive(JSON.parse(message.data as string));
     };
+    socket.onclose = () => this.lost();
+    this.expect(ANSWER_MS, () => this.lost());
+  }
+
+  private lost(): void {
+    this.leave();
+    this.expect(this.rounds.next(), () => this.connect());
+  }
+
+  private ping(): void {
+    this.send({ t: "ping" });
+    this.expect(ANSWER_MS, () => this.lost());
+  }
+
+  private expect(ms: number, otherwise: () => void): void {
+    clearTimeout(this.timer);
+    this.timer = window.setTimeout(otherwise, ms);
   }
 
   private send(message: unknown): void {
@@ -74,7 +105,7 @@ export class RoomMessages {
     switch (message.t) {
       case "welcome":
         this.open = true;
-        this.wait = RETRY_MIN;
+        this.rounds.good();
         // Without a resume the history begins here; with one, the events since are on their way.
         if (this.seen === 0) this.seen = message.seq ?? 0;
         this.unacked = this.unacked.filter((publish) => publish.n > (message.n ?? 0));
@@ -94,7 +125,7 @@ export class RoomMessages {
         this.unacked = this.unacked.filter((publish) => publish.n !== message.n);
         this.events.note(message.message);
         break;
-      case "goaway": this.socket?.close(); break;
+      case "goaway": this.lost(); break;
     }
   }
 

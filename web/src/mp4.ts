@@ -61,6 +61,20 @@ export function timescales(moov: Uint8Array): Map<number, number> {
   return scales;
 }
 
+/** The decode time of a `moof`'s first track, in track units (§8.8.12); null where it tells none. */
+export function decodeTime(moof: Uint8Array): { track: number; media: number } | null {
+  for (const traf of children(moof)) {
+    if (traf.type !== "traf") continue;
+    let track = 0;
+    for (const { type, data } of children(traf.data)) {
+      if (type === "tfhd") track = view(data).getUint32(12);
+      if (type !== "tfdt") continue;
+      return { track, media: data[8] === 1 ? Number(view(data).getBigUint64(12)) : view(data).getUint32(12) };
+    }
+  }
+  return null;
+}
+
 /** Seconds between 1900 (NTP) and 1970 (Unix): RFC 868. */
 const NTP_TO_UNIX = 2_208_988_800;
 

@@ -1,187 +1,138 @@
-// Plays an edge's live fragmented MP4 close to its live edge, and measures how old each picture
-// is when it is shown.
+// Plays a programme from whichever of its edges delivers: `failover` decides, `feed` connects,
+// `screen` shows.
 
-import { BoxReader, producerTime, timescales } from "./mp4";
+import { Failover } from "./failover";
+import { Feed } from "./feed";
+import { Screen, type ScreenEvents } from "./screen";
 
-/** How far behind the newest picture playback starts and is kept, in seconds. */
-const TARGET = 0.2;
-/** Above this much lag it speeds up a little; above JUMP it skips ahead. */
-const HURRY = 0.4;
-const JUMP = 1.5;
-/** Played media kept for the decoder's sake, in seconds. */
-const KEEP_BEHIND = 10;
-/** First and longest wait before connecting again, in ms. */
-const RETRY_MIN = 300;
-const RETRY_MAX = 5_000;
+/** An edge and where the programme is at it. */
+export interface Place { id: string; url: string; health: string }
 
-export interface PlayerEvents {
-  /** Shown every picture, at most a few times a second: ages in ms. */
-  delay(endToEndMs: number, bufferMs: number): void;
+export interface PlayerEvents extends Omit<ScreenEvents, "shown"> {
   /** Why nothing is seen; null when playing. */
   notice(text: string | null): void;
+  /** Another edge feeds now. */
+  moved(edge: string, from: string | null, why: string): void;
 }
 
-/** The origin's clock at one media time (both in ms and s of their own). */
-interface Stamp { wallMs: number; mediaS: number }
+/** An edge that went on delivering for so long after its first fragment is alive, whatever its
+ *  origin's clock says. A replay of what it had takes less. */
+const LIVE_MS = 500;
+/** A probe that takes longer says that an edge is not healthy. */
+const PROBE_MS = 1_000;
 
-/** One connection, one media timeline. A new init segment (a new generation) begins a new one. */
-class Timeline {
-  private readonly source = new MediaSource();
-  private readonly url: string;
-  private buffer: SourceBuffer | null = null;
-  private queue: Uint8Array[] = [];
-  private stamps: Stamp[] = [];
-  private scales: Map<number, number>;
-
-  constructor(private readonly video: HTMLVideoElement, init: Uint8Array[], mime: string, scales: Map<number, number>) {
-    this.scales = scales;
-    this.queue = init;
-    this.url = URL.createObjectURL(this.source);
-    this.source.addEventListener("sourceopen", () => {
-      this.buffer = this.source.addSourceBuffer(mime);
-      this.buffer.addEventListener("updateend", () => this.pump());
-      this.pump();
-    }, { once: true });
-    video.src = this.url;
-    video.play().catch(() => { /* muted playback needs no gesture; a refusal shows as a still picture */ });
-  }
-
-  append(data: Uint8Array): void {
-    this.queue.push(data);
-    this.pump();
-  }
-
-  stamp(prft: Uint8Array): void {
-    const { track, wallMs, media } = producerTime(prft);
-    const scale = this.scales.get(track);
-    if (!scale) return;
-    this.stamps.push({ wallMs, mediaS: media / scale });
-    if (this.stamps.length > 32) this.stamps.shift();
-  }
-
-  /** The origin's wall clock for a media time, in ms. */
-  originTime(mediaS: number): number | null {
-    let best: Stamp | null = null;
-    for (const stamp of this.stamps) if (stamp.mediaS <= mediaS + 0.001) best = stamp;
-    best ??= this.stamps[0] ?? null;
-    return best && best.wallMs + (mediaS - best.mediaS) * 1000;
-  }
-
-  close(): void {
-    if (this.video.src === this.url) this.video.removeAttribute("src");
-    URL.revokeObjectURL(this.url);
-  }
-
-  private pump(): void {
-    const buffer = this.buffer;
-    if (!buffer || buffer.updating || this.source.readyState !== "open") return;
-    this.follow();
-    const behind = this.video.currentTime - KEEP_BEHIND;
-    if (buffer.buffered.length > 0 && buffer.buffered.start(0) < behind - KEEP_BEHIND) {
-      buffer.remove(0, behind);
-      return;
-    }
-    if (this.queue.length === 0) return;
-    // One append for all that waits: fewer events at high frame rates.
-    const length = this.queue.reduce((sum, part) => sum + part.length, 0);
-    const joined = new Uint8Array(length);
-    let at = 0;
-    for (const part of this.queue) {
-      joined.set(part, at);
-      at += part.length;
-    }
-    this.queue = [];
-    buffer.appendBuffer(joined);
-  }
-
-  private follow(): void {
-    const { buffered } = this.video;
-    if (buffered.length === 0) return;
-    const last = buffered.length - 1;
-    const end = buffered.end(last);
-    const lag = end - this.video.currentTime;
-    if (this.video.currentTime < buffered.start(last) || lag > JUMP) {
-      this.video.currentTime = Math.max(buffered.start(last), end - TARGET);
-    }
-    this.video.playbackRate = lag > HURRY ? 1.08 : 1;
-  }
-}
+interface Connection { feed: Feed; first: number | null }
 
 export class Player {
-  private stop = new AbortController();
-  private timeline: Timeline | null = null;
-  private lastReport = 0;
+  private readonly core = new Failover();
+  private readonly screen: Screen;
+  private readonly connections = new Map<string, Connection>();
+  private places = new Map<string, Place>();
+  private programme = "";
+  /** The origin's clock of the newest media of the edge in use, in ms. */
+  private newest = -Infinity;
+  private timer = 0;
+  /** Whose media is shown. */
+  private taken: Connection | null = null;
 
-  constructor(private readonly video: HTMLVideoElement, private readonly events: PlayerEvents) {
-    this.watchFrames();
+  constructor(videos: [HTMLVideoElement, HTMLVideoElement], private readonly events: PlayerEvents) {
+    this.screen = new Screen(videos, { delay: (...ages) => events.delay(...ages), shown: () => events.notice(null) });
   }
 
-  /** Plays `url` from now on; `codecs` as RFC 6381. Null: plays nothing. */
-  play(url: string | null, codecs: string): void {
-    this.stop.abort();
-    this.stop = new AbortController();
-    this.timeline?.close();
-    this.timeline = null;
-    if (url) void this.run(url, codecs, this.stop.signal);
-  }
+  get edge(): string | null { return this.core.edge; }
+  get muted(): boolean { return this.screen.muted; }
+  set muted(muted: boolean) { this.screen.muted = muted; }
 
-  private async run(url: string, codecs: string, stop: AbortSignal): Promise<void> {
+  /** Plays `programme` from the first of the places, or the next best; `codecs` as RFC 6381. */
+  play(programme: string, codecs: string, places: Place[]): void {
     const mime = `video/mp4; codecs="${codecs}"`;
+    if (programme !== this.programme || mime !== this.screen.mime) {
+      if (programme !== this.programme) this.stop();
+      this.programme = programme;
+      this.screen.mime = mime;
+    }
     if (!MediaSource.isTypeSupported(mime)) {
-      this.events.notice(`This browser cannot play ${codecs}.`);
-      return;
+      this.stop();
+      return this.events.notice(`This browser cannot play ${codecs}.`);
     }
-    for (let wait = RETRY_MIN; !stop.aborted; wait = Math.min(wait * 2, RETRY_MAX)) {
-      try {
-        if (await this.stream(url, mime, stop)) wait = RETRY_MIN;
-      } catch (error) {
-        if (stop.aborted) return;
-        this.events.notice(`Waiting for the programme (${(error as Error).message}).`);
-      }
-      await new Promise((resolve) => setTimeout(resolve, wait));
-    }
+    this.places = new Map(places.map((place) => [place.id, place]));
+    const [wanted, ...others] = places.map(({ id }) => id);
+    if (wanted) this.core.offer(performance.now(), wanted, others);
+    this.step();
   }
 
-  /** One connection to its end. True: something was played. */
-  private async stream(url: string, mime: string, stop: AbortSignal): Promise<boolean> {
-    const answer = await fetch(url, { signal: stop });
-    if (!answer.ok || !answer.body) {
-      const body = await answer.json().catch(() => ({})) as { message?: string };
-      throw new Error(body.message ?? `HTTP ${answer.status}`);
-    }
-    const boxes = new BoxReader();
-    const reader = answer.body.getReader();
-    let ftyp: Uint8Array | null = null;
-    let played = false;
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done || stop.aborted) return played;
-      for (const { type, data } of boxes.push(value)) {
-        if (type === "ftyp") ftyp = data;
-        else if (type === "moov") {
-          this.timeline?.close();
-          this.timeline = new Timeline(this.video, ftyp ? [ftyp, data] : [data], mime, timescales(data));
-          this.events.notice(null);
-          played = true;
-        } else if (type === "prft") this.timeline?.stamp(data);
-        else this.timeline?.append(data);
-      }
-    }
+  /** Plays nothing. */
+  stop(): void {
+    this.programme = "";
+    this.core.reset();
+    for (const edge of [...this.connections.keys()]) this.drop(edge);
+    this.newest = -Infinity;
+    this.screen.clear();
+    clearTimeout(this.timer);
   }
 
-  private watchFrames(): void {
-    const onFrame = (_: number, frame: VideoFrameCallbackMetadata) => {
-      const now = performance.now();
-      const origin = this.timeline?.originTime(frame.mediaTime) ?? null;
-      if (origin !== null && now - this.lastReport > 250) {
-        this.lastReport = now;
-        const { buffered, currentTime } = this.video;
-        const end = buffered.length > 0 ? buffered.end(buffered.length - 1) : currentTime;
-        const shown = performance.timeOrigin + frame.expectedDisplayTime;
-        this.events.delay(shown - origin, (end - currentTime) * 1000);
-      }
-      this.video.requestVideoFrameCallback(onFrame);
+  private step(): void {
+    const now = performance.now();
+    for (let action = this.core.poll(now); action !== null; action = this.core.poll(now)) {
+      if (action.do === "connect") this.connect(action.edge);
+      else if (action.do === "drop") this.drop(action.edge);
+      else if (action.do === "probe") void this.probe(action.edge);
+      else this.use(action.edge, action.from, action.why);
+    }
+    clearTimeout(this.timer);
+    const due = this.core.due();
+    if (due < Infinity) this.timer = window.setTimeout(() => this.step(), Math.max(0, due - performance.now()));
+  }
+
+  private connect(edge: string): void {
+    const place = this.places.get(edge);
+    if (!place) return;
+    this.drop(edge);
+    const connection: Connection = {
+      first: null,
+      feed: new Feed(place.url, {
+        media: (originMs) => this.media(edge, connection, originMs),
+        ended: (why) => {
+          if (this.connections.get(edge) !== connection) return;
+          this.connections.delete(edge);
+          this.core.lost(performance.now(), edge, "connection lost");
+          if (this.core.edge === null) this.events.notice(`Waiting for the programme (${why}).`);
+          this.step();
+        },
+      }),
     };
-    this.video.requestVideoFrameCallback(onFrame);
+    this.connections.set(edge, connection);
+  }
+
+  private media(edge: string, connection: Connection, originMs: number | null): void {
+    if (this.connections.get(edge) !== connection) return;
+    const now = performance.now();
+    connection.first ??= now;
+    const newer = originMs === null || originMs > this.newest || now - connection.first > LIVE_MS;
+    this.core.fed(now, edge, newer);
+    if (newer && connection !== this.taken) this.step();
+    if (edge === this.core.edge && originMs !== null) this.newest = Math.max(this.newest, originMs);
+  }
+
+  private use(edge: string, from: string | null, why: string): void {
+    for (const other of [...this.connections.keys()]) if (other !== edge) this.drop(other);
+    const connection = this.connections.get(edge);
+    if (!connection) return;
+    this.taken = connection;
+    connection.feed.take(this.screen);
+    this.events.moved(edge, from, why);
+  }
+
+  private drop(edge: string): void {
+    this.connections.get(edge)?.feed.close();
+    this.connections.delete(edge);
+  }
+
+  private async probe(edge: string): Promise<void> {
+    const place = this.places.get(edge);
+    if (!place) return;
+    const answer = await fetch(place.health, { signal: AbortSignal.timeout(PROBE_MS) }).catch(() => null);
+    this.core.healthy(performance.now(), edge, answer?.ok ?? false);
+    this.step();
   }
 }

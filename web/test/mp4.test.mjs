@@ -1,11 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { build } from "esbuild";
+import { load } from "./module.mjs";
 
-const source = new URL("../src/mp4.ts", import.meta.url).pathname;
-const { outputFiles } = await build({ entryPoints: [source], bundle: true, format: "esm", write: false });
-const { BoxReader, children, producerTime, timescales } =
-  await import(`data:text/javascript,${encodeURIComponent(outputFiles[0].text)}`);
+const { BoxReader, children, decodeTime, producerTime, timescales } =
+  await load("mp4.ts");
 
 function box(type, ...parts) {
   const body = Buffer.concat(parts.map((part) => Buffer.from(part)));
@@ -49,4 +47,12 @@ test("timescales are read from moov", () => {
   const moov = box("moov", box("mvhd", Buffer.alloc(4)), box("trak", tkhd(1), box("mdia", mdhd)), box("trak", tkhd(2)));
   assert.deepEqual([...timescales(new Uint8Array(moov))], [[1, 90_000]]);
   assert.deepEqual([...children(new Uint8Array(moov))].map(({ type }) => type), ["mvhd", "trak", "trak"]);
+});
+
+test("the decode time is read from moof, versions 0 and 1", () => {
+  const tfhd = box("tfhd", [0, 2, 0, 0], [0, 0, 0, 2]);
+  const moof = (...tfdt) => new Uint8Array(box("moof", box("mfhd", Buffer.alloc(8)), box("traf", tfhd, box("tfdt", ...tfdt))));
+  assert.deepEqual(decodeTime(moof([0, 0, 0, 0], [0, 0, 1, 0])), { track: 2, media: 256 });
+  assert.deepEqual(decodeTime(moof([1, 0, 0, 0], [0, 0, 0, 1, 0, 0, 0, 0])), { track: 2, media: 2 ** 32 });
+  assert.equal(decodeTime(new Uint8Array(box("moof"))), null);
 });

@@ -46,6 +46,7 @@ pub(crate) fn router(shared: Arc<Shared>, messages: Router) -> Router {
         .route("/live/{room}/{file}", get(live::file))
         .route("/hls/{room}/{stream}/{file}", get(hls::file))
         .route("/rooms/{room}", get(room::show))
+        .route("/rooms/{room}/events", get(room::events))
         .route("/edges", get(room::edges))
         .route("/classroom/{room}", get(page::classroom))
         .with_state(shared)
@@ -119,7 +120,7 @@ async fn unknown_path(request: Request) -> ApiError {
         "unknown_path",
         format!(
             "there is nothing at {:?}; see /live/ROOM/STREAM.flv, /hls/ROOM/STREAM/index.m3u8, \
-             /rooms/ROOM, /rooms/ROOM/messages, /edges and /classroom/ROOM",
+             /rooms/ROOM, /rooms/ROOM/events, /rooms/ROOM/messages, /edges and /classroom/ROOM",
             request.uri().path()
         ),
     )

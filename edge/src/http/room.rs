@@ -1,13 +1,14 @@
-//! `/rooms/ROOM` and `/edges`: what this edge knows, as JSON.
+//! `/rooms/ROOM`, the same as events, and `/edges`: what this edge knows, as JSON.
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     Json,
     extract::{Path, RawQuery, State, rejection::PathRejection},
     http::HeaderMap,
+    response::sse::{Event, KeepAlive, Sse},
 };
-use futures_util::future::join_all;
+use futures_util::{Stream as Events, future::join_all, stream};
 use longspan_proto::{
     control::{RoomState, StreamState},
     ids::{Generation, NodeId, RoomName, Stream},
@@ -15,6 +16,7 @@ use longspan_proto::{
 };
 use longspan_relay::node::Directory;
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use super::{ApiError, App, Caller};
 use crate::{
@@ -22,7 +24,7 @@ use crate::{
     edge::Shared,
     live::{WatchError, Watched},
     media::TrackInfo,
-    rooms::origin,
+    rooms::{Room, origin},
 };
 
 pub(super) async fn show(
@@ -40,9 +42,82 @@ pub(super) async fn show(
         let room = name.room.to_string();
         return Err(WatchError::Unavailable { room }.into());
     };
+    Ok(Json(tell(&shared, &room, &state).await))
+}
+
+/// `/rooms/ROOM/events`: the same as `/rooms/ROOM`, as server-sent events (WHATWG HTML §9.2): at
+/// once, and again whenever it changed. Another path or generation is told at once, counts once a
+/// second.
+pub(super) async fn events(
+    State(shared): App,
+    path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Result<Sse<impl Events<Item = Result<Event, Infallible>>>, ApiError> {
+    let Path(room) = path?;
+    let access = Caller::new(&headers, query.as_deref()).admit(&shared, &room, Verb::Watch)?;
+    let watching = Watching {
+        room: shared.rooms.get(&access.room)?,
+        shared,
+        told: Value::Null,
+    };
+    let events = stream::unfold(watching, async |mut watching| {
+        let told = watching.next().await?;
+        let event = Event::default().event("room").data(told.to_string());
+        Some((Ok(event), watching))
+    });
+    Ok(Sse::new(events).keep_alive(KeepAlive::default()))
+}
+
+/// How often counts are looked at, and how soon after one event the next may follow.
+const COUNTS: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Somebody who is told of a room.
+struct Watching {
+    shared: Arc<Shared>,
+    room: Arc<Room>,
+    /// What was told last.
+    told: Value,
+}
+
+impl Watching {
+    /// What is to be told next; `None` when the edge stops.
+    async fn next(&mut self) -> Option<Value> {
+        let stop = self.shared.stop.clone();
+        stop.run_until_cancelled(self.change()).await
+    }
+
+    async fn change(&mut self) -> Value {
+        let (mut state, mut changes) = (self.room.state(), self.room.changes());
+        if !self.told.is_null() {
+            sleep(PAUSE).await;
+        }
+        loop {
+            let known = state.borrow_and_update().clone();
+            changes.mark_unchanged();
+            if let Some(known) = known {
+                let now = tell(&self.shared, &self.room, &known).await;
+                if now != self.told {
+                    self.told.clone_from(&now);
+                    return now;
+                }
+            }
+            tokio::select! {
+                Ok(()) = state.changed() => {}
+                Ok(()) = changes.changed() => {}
+                () = sleep(COUNTS) => {}
+            }
+        }
+    }
+}
+
+/// A room as JSON.
+async fn tell(shared: &Arc<Shared>, room: &Room, state: &RoomState) -> Value {
+    let name = room.name();
     let streams = state.streams.iter();
-    let streams = join_all(streams.map(|told| describe(&shared, &name, &state, told))).await;
-    Ok(Json(json!({
+    let streams = join_all(streams.map(|told| describe(shared, name, state, told))).await;
+    json!({
         "room": name.room.as_str(),
         "tenant": name.tenant.as_str(),
         "edge": shared.node.id().as_str(),
@@ -51,7 +126,7 @@ pub(super) async fn show(
         "streams": streams.into_iter().flatten().collect::<Vec<_>>(),
         "viewers": room.viewers(),
         "members": room.members(),
-    })))
+    })
 }
 
 /// A stream as JSON. What it is made of is asked of its publisher's edge if nobody watches here.

@@ -97,6 +97,7 @@ impl Feed {
                     }
                     Event::Path(path) => {
                         *self.path.lock().unwrap_or_else(PoisonError::into_inner) = Some(path);
+                        follow.room().changed();
                     }
                     Event::Catalog(_) => {}
                     Event::Ended => break,

@@ -45,6 +45,13 @@ pub(super) enum Event {
     Ended,
 }
 
+impl Event {
+    /// What the room's page tells is another now.
+    pub(super) fn is_told(&self) -> bool {
+        matches!(self, Event::Begin { .. } | Event::Path(_))
+    }
+}
+
 /// Follows one stream. A newer generation is pulled beside the current one until its first key
 /// frame is here; then the current one is left.
 pub(super) struct Follow {
@@ -94,6 +101,11 @@ impl Follow {
             waiting: Some(Instant::now()),
             ready: VecDeque::new(),
         }
+    }
+
+    /// Whose stream it is.
+    pub(super) fn room(&self) -> &Room {
+        &self.room
     }
 
     /// The next thing. Nothing is lost if this is dropped while it waits.
@@ -220,10 +232,11 @@ impl Follow {
 
     /// Leaves the current generation for the next.
     fn advance(&mut self) {
-        let Some(next) = self.next.take() else {
+        let catalog = self.next.as_ref().and_then(Source::catalog).cloned();
+        let Some(catalog) = catalog else {
             return;
         };
-        let Some(catalog) = next.catalog().cloned() else {
+        let Some(next) = self.next.take() else {
             return;
         };
         let generation = next.origin().generation;

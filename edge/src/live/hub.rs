@@ -93,7 +93,13 @@ impl Hub {
             tokio::select! {
                 event = follow.next() => match event {
                     Event::Ended => break,
-                    event => self.take(event, &mut assembler),
+                    event => {
+                        let told = event.is_told();
+                        self.take(event, &mut assembler);
+                        if told {
+                            follow.room().changed();
+                        }
+                    }
                 },
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
                 _ = housekeeping.tick() => {

@@ -36,7 +36,9 @@ pub(super) enum FromSource {
     Finished,
 }
 
-/// A generation's three tracks.
+/// A generation's three tracks. All are subscribed at once: what there is of audio and video waits
+/// in its subscription until the catalog is here, so that a stream costs one round trip of the
+/// path, not two.
 pub(super) struct Source {
     node: Handle,
     room: RoomName,
@@ -45,6 +47,7 @@ pub(super) struct Source {
     budget: Duration,
     catalog: Tracked,
     described: Option<Arc<Catalog>>,
+    /// Those that the catalog does not name are left when it is here.
     media: [Option<Tracked>; 2],
     /// The last thing that happened is that a subscription broke.
     lost: bool,
@@ -60,6 +63,11 @@ impl Source {
     ) -> Source {
         let name = Track::new("catalog").expect("a constant of letters");
         let catalog = Tracked::new(&room, &stream, &origin, name);
+        let media = Kind::ALL.map(|kind| {
+            let mut track = Tracked::new(&room, &stream, &origin, kind.track());
+            track.subscribe(&node, &origin.node, budget);
+            Some(track)
+        });
         Source {
             node,
             room,
@@ -68,7 +76,7 @@ impl Source {
             budget,
             catalog,
             described: None,
-            media: [None, None],
+            media,
             lost: false,
         }
     }
@@ -92,11 +100,12 @@ impl Source {
         loop {
             let (node, budget, origin) = (&self.node, self.budget, &self.origin.node);
             let [video, audio] = &mut self.media;
+            let described = self.described.is_some();
             // A catalog is never too old.
             let (kind, event) = tokio::select! {
                 event = self.catalog.next(node, origin, Duration::ZERO) => (None, event),
-                event = next_of(video, node, origin, budget) => (Some(Kind::Video), event),
-                event = next_of(audio, node, origin, budget) => (Some(Kind::Audio), event),
+                event = next_of(video, node, origin, budget), if described => (Some(Kind::Video), event),
+                event = next_of(audio, node, origin, budget), if described => (Some(Kind::Audio), event),
             };
             if let Some(event) = self.translate(kind, event) {
                 self.lost = matches!(event, FromSource::Lost);
@@ -160,7 +169,9 @@ impl Source {
         };
         for kind in Kind::ALL {
             let track = &mut self.media[kind as usize];
-            if catalog.has(kind) && track.is_none() {
+            if !catalog.has(kind) {
+                *track = None;
+            } else if track.is_none() {
                 let tracked = Tracked::new(&self.room, &self.stream, &self.origin, kind.track());
                 *track = Some(tracked);
             }
@@ -184,7 +195,9 @@ impl Source {
             return Some(FromSource::Lost);
         }
         track?.done = true;
-        let done = self.catalog.done && self.media.iter().flatten().all(|track| track.done);
+        // Without a catalog nobody could tell what the other tracks are.
+        let media = self.described.is_none() || self.media.iter().flatten().all(|track| track.done);
+        let done = self.catalog.done && media;
         done.then_some(FromSource::Finished)
     }
 }
@@ -217,20 +230,22 @@ impl Tracked {
         }
     }
 
+    /// The subscription, made if there is none.
+    fn subscribe(&mut self, node: &Handle, origin: &NodeId, budget: Duration) -> &mut Subscription {
+        self.subscription.get_or_insert_with(|| {
+            let start = self.resume.map_or(Start::Latest, Start::At);
+            node.subscribe(self.track.clone(), origin.clone(), start, budget)
+        })
+    }
+
     async fn next(&mut self, node: &Handle, origin: &NodeId, budget: Duration) -> LocalEvent {
         if self.done {
             return std::future::pending().await;
         }
-        let subscription = match &mut self.subscription {
-            Some(subscription) => subscription,
-            None => {
-                sleep_until(self.retry_at).await;
-                let start = self.resume.map_or(Start::Latest, Start::At);
-                let track = self.track.clone();
-                let fresh = node.subscribe(track, origin.clone(), start, budget);
-                self.subscription.insert(fresh)
-            }
-        };
+        if self.subscription.is_none() {
+            sleep_until(self.retry_at).await;
+        }
+        let subscription = self.subscribe(node, origin, budget);
         let event = subscription.next().await.unwrap_or(LocalEvent::End {
             reason: EndReason::Unreachable,
             message: "the node stopped".to_owned(),

@@ -244,7 +244,7 @@ impl Publication {
 
     fn describe(&mut self, mut catalog: Catalog, wall: u64) -> Result<(), MediaError> {
         catalog.hls_base = self.origin.hls_base;
-        self.origin.describe(&self.node, &catalog, wall)?;
+        self.origin.describe(&catalog, wall)?;
         self.described = Some(catalog);
         Ok(())
     }

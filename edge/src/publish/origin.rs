@@ -18,14 +18,14 @@ const CLAIM_WAIT: Duration = Duration::from_secs(10);
 
 /// One generation's tracks.
 pub(super) struct Origin {
-    room: RoomName,
-    stream: Stream,
     pub(super) generation: Generation,
     pub(super) hls_base: u64,
     grouper: Option<Grouper>,
     catalog: Publisher,
     catalogs: u64,
-    media: [Option<Publisher>; 2],
+    /// There from the beginning, so that whoever hears of the stream can subscribe at once and
+    /// has the first key frame when it comes, not a round trip after the catalog.
+    media: [Publisher; 2],
     /// Decoder configs that no sample of this generation has carried yet.
     configs: [Option<Bytes>; 2],
     pub(super) superseded: Superseded,
@@ -57,35 +57,21 @@ impl Origin {
         let generation = claim.generation;
         let track = Track::new("catalog").expect("a constant of letters");
         Ok(Origin {
-            room: room.clone(),
-            stream: stream.clone(),
             generation,
             hls_base: claim.hls_base,
             grouper: None,
             catalog: node.publish(track_id(room, stream, track, generation)),
             catalogs: 0,
-            media: [None, None],
+            media: Kind::ALL
+                .map(|kind| node.publish(track_id(room, stream, kind.track(), generation))),
             configs: [None, None],
             superseded: place.take(room.clone(), stream.clone(), generation),
         })
     }
 
-    /// Publishes the next version of the catalog, and the tracks that are new in it.
-    pub(super) fn describe(
-        &mut self,
-        node: &Handle,
-        catalog: &Catalog,
-        wall: u64,
-    ) -> Result<(), CatalogError> {
+    /// Publishes the next version of the catalog.
+    pub(super) fn describe(&mut self, catalog: &Catalog, wall: u64) -> Result<(), CatalogError> {
         let payload = catalog.encode()?;
-        for kind in Kind::ALL {
-            let track = &mut self.media[kind as usize];
-            if catalog.has(kind) && track.is_none() {
-                let (room, stream) = (&self.room, &self.stream);
-                let id = track_id(room, stream, kind.track(), self.generation);
-                *track = Some(node.publish(id));
-            }
-        }
         if self.grouper.is_none() {
             self.grouper = Some(Grouper::new(catalog.has(Kind::Video)));
             self.configs = [
@@ -115,9 +101,7 @@ impl Origin {
         let Some(grouper) = &mut self.grouper else {
             return Ok(());
         };
-        let Some(track) = &self.media[sample.kind as usize] else {
-            return Ok(());
-        };
+        let track = &self.media[sample.kind as usize];
         for cut in grouper.push(sample, wall)? {
             match cut {
                 Cut::Group {

@@ -4,5 +4,7 @@
 mod backbone;
 mod bad_input;
 mod client;
+mod events;
+mod generations;
 mod publishers;
 mod viewers;

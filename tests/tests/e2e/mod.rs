@@ -17,6 +17,7 @@ mod lesson;
 mod messages;
 mod page;
 mod publishers;
+mod pause;
 mod refusals;
 mod refused_messages;
 mod store;

@@ -1,0 +1,39 @@
+// Edges in turn, for what needs one connection at a time. Pure.
+
+/** The pause after a round in which every edge failed; doubled each round. */
+export const PAUSE_MS = 300;
+export const MAX_PAUSE_MS = 10_000;
+
+export class Rounds {
+  private order: string[] = [];
+  private index = 0;
+  /** Failures since the last success. */
+  private failed = 0;
+
+  /** The edges there are, best first. True: the one in use is another now. */
+  offer(order: string[]): boolean {
+    if (order.join("\n") === this.order.join("\n")) return false;
+    const before = this.current();
+    const better = order[0] !== this.order[0];
+    this.order = [...order];
+    const kept = before === null ? -1 : order.indexOf(before);
+    // Another best one is gone to; one that only joined or left changes nothing.
+    this.index = better || kept < 0 ? 0 : kept;
+    this.failed = better ? 0 : this.failed;
+    return this.current() !== before;
+  }
+
+  current(): string | null { return this.order[this.index] ?? null; }
+
+  /** The one in use failed: goes on to the next, after so many ms. */
+  next(): number {
+    if (this.order.length === 0) return MAX_PAUSE_MS;
+    this.index = (this.index + 1) % this.order.length;
+    this.failed += 1;
+    const rounds = Math.floor(this.failed / this.order.length);
+    return rounds === 0 ? 0 : Math.min(PAUSE_MS * 2 ** (rounds - 1), MAX_PAUSE_MS);
+  }
+
+  /** The one in use works. */
+  good(): void { this.failed = 0; }
+}
