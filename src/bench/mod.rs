@@ -3,7 +3,7 @@
 //! Each verb prints one object (`-o table|json`) with the command, the seed and the
 //! machine; docs/benchmarks.md keeps the last ones.
 //!
-//! * `floor`, `fanout`, `chain`, `join`, `edge_lost`: the verbs.
+//! * `floor`, `fanout`, `chain`, `join`, `failover`, `edge_lost`: the verbs.
 //! * `backbone`, `child`, `spec`, `identity`: relays as processes, edges inside this one.
 //! * `load`: what is sent and how it is counted. `usage`, `report`: CPU, memory, tables.
 
@@ -11,6 +11,7 @@ mod backbone;
 mod chain;
 mod child;
 mod edge_lost;
+mod failover;
 mod fanout;
 mod floor;
 mod identity;
@@ -42,6 +43,8 @@ pub enum Bench {
     Join(join::Args),
     /// A viewer's or a publisher's edge is lost: how long until it goes on at another
     EdgeLost(edge_lost::Args),
+    /// How long a lesson's far end sees nothing when a link or a relay on its way fails
+    Failover(failover::Args),
     /// A node as a bench starts it
     #[command(hide = true)]
     Node {
@@ -59,6 +62,7 @@ pub fn run(bench: &Bench, context: &Context) -> Outcome {
         Bench::Chain(args) => block_on(chain::run(args))?,
         Bench::Join(args) => block_on(join::run(args))?,
         Bench::EdgeLost(args) => block_on(edge_lost::run(args))?,
+        Bench::Failover(args) => failover::run(args)?,
         Bench::Node { spec } => return spec::run(spec),
     };
     output::object(context.format, &report)

@@ -6,6 +6,12 @@ use serde_json::{Map, Value, json};
 /// A distribution in ms, recorded in µs.
 pub struct Distribution(Histogram<u64>);
 
+impl Default for Distribution {
+    fn default() -> Distribution {
+        Distribution::new()
+    }
+}
+
 impl Distribution {
     /// Nothing recorded. Keeps three digits up to a minute; above, a minute.
     pub fn new() -> Distribution {

@@ -16,7 +16,7 @@ use toml::{Table, Value};
 
 use super::{
     data_dir::DataDir,
-    pki::Authority,
+    pki::{Authority, Pair},
     plan::{Area, Plan},
 };
 use crate::{
@@ -42,8 +42,9 @@ pub struct Setting<'a> {
     pub plan: &'a Plan,
     /// Delays.
     pub matrix: &'a Matrix,
-    /// What is laid over them.
-    pub everywhere: &'a Everywhere,
+    /// What is laid over them by the nodes themselves; None: the network between them does it, or
+    /// there is nothing to emulate.
+    pub everywhere: Option<&'a Everywhere>,
     /// A real etcd.
     pub etcd: Option<&'a str>,
     /// Rooms need no token.
@@ -54,8 +55,16 @@ pub struct Setting<'a> {
     pub users: IpAddr,
 }
 
-/// Writes all of it; gives the operator's token.
-pub fn write(dir: &DataDir, setting: &Setting<'_>) -> Outcome<String> {
+/// What was made on the way.
+pub struct Written {
+    /// The operator's token.
+    pub token: String,
+    /// Who signed the nodes' certificates.
+    pub authority: Authority,
+}
+
+/// Writes all of it.
+pub fn write(dir: &DataDir, setting: &Setting<'_>) -> Outcome<Written> {
     let plan = setting.plan;
     // Whatever an earlier run kept (tables, reset keys) is about a backbone that is gone.
     match fs::remove_dir_all(dir.file("nodes")) {
@@ -73,24 +82,28 @@ pub fn write(dir: &DataDir, setting: &Setting<'_>) -> Outcome<String> {
     if jwt_keys::read(&keys)?.is_empty() {
         jwt_keys::create(&keys, KEY_ID)?;
     }
-    world(setting)
-        .write(&dir.file("world.json"))
-        .map_err(Failure::failed)?;
+    if let Some(everywhere) = setting.everywhere {
+        world(setting, everywhere)
+            .write(&dir.file("world.json"))
+            .map_err(Failure::failed)?;
+    }
     let authority = Authority::new()?;
     write_file(&dir.file("ca.pem"), &authority.pem())?;
-    write_config(dir, &plan.controller.id, &controller(dir, setting))?;
+    let id = &plan.controller.id;
+    write_config(dir, id, &controller(dir, setting))?;
+    let pair = authority.issue_all(&[id, &plan.controller.grpc.ip().to_string()])?;
+    write_pair(dir, id, &pair)?;
     for area in &plan.regions {
         for (id, role) in [(&area.relay.id, Role::Relay), (&area.edge.id, Role::Edge)] {
             let pair = authority.issue(id)?;
             write_config(dir, id, &node(dir, setting, area, role))?;
-            write_file(&dir.node(id).join("cert.pem"), &pair.cert)?;
-            write_private(&dir.node(id).join("key.pem"), pair.key.as_bytes())?;
+            write_pair(dir, id, &pair)?;
         }
     }
-    Ok(token)
+    Ok(Written { token, authority })
 }
 
-fn world(setting: &Setting<'_>) -> World {
+fn world(setting: &Setting<'_>, everywhere: &Everywhere) -> World {
     let plan = setting.plan;
     let placed = |area: &Area, addrs: Vec<SocketAddr>| Placed::new(area.region.clone(), addrs);
     let mut nodes = BTreeMap::new();
@@ -100,7 +113,7 @@ fn world(setting: &Setting<'_>) -> World {
     }
     let controller = placed(&plan.regions[0], vec![plan.controller.grpc]);
     nodes.insert(plan.controller.id.clone(), controller);
-    World::new(setting.matrix, Split::Half, setting.everywhere, nodes, SEED)
+    World::new(setting.matrix, Split::Half, everywhere, nodes, SEED)
 }
 
 fn controller(dir: &DataDir, setting: &Setting<'_>) -> Table {
@@ -116,7 +129,7 @@ fn controller(dir: &DataDir, setting: &Setting<'_>) -> Table {
         ]),
     };
     store.insert("clear_leases".to_owned(), true.into());
-    document([
+    let mut table = document([
         (
             "controller",
             section([
@@ -133,7 +146,36 @@ fn controller(dir: &DataDir, setting: &Setting<'_>) -> Table {
                 ("token_file", text(dir.file("admin-token"))),
             ]),
         ),
+    ]);
+    if is_secure(controller.grpc) {
+        table.insert("tls".to_owned(), tls(dir, &controller.id).into());
+    }
+    table
+}
+
+/// Beyond this machine a controller speaks with certificates only.
+fn is_secure(controller: SocketAddr) -> bool {
+    !controller.ip().is_loopback()
+}
+
+/// Where nodes reach a controller.
+pub fn controller_url(grpc: SocketAddr) -> String {
+    let scheme = if is_secure(grpc) { "https" } else { "http" };
+    format!("{scheme}://{grpc}")
+}
+
+fn tls(dir: &DataDir, id: &NodeId) -> Table {
+    let files = dir.node(id);
+    section([
+        ("ca", text(dir.file("ca.pem"))),
+        ("cert", text(files.join("cert.pem"))),
+        ("key", text(files.join("key.pem"))),
     ])
+}
+
+fn write_pair(dir: &DataDir, id: &NodeId, pair: &Pair) -> Outcome {
+    write_file(&dir.node(id).join("cert.pem"), &pair.cert)?;
+    write_private(&dir.node(id).join("key.pem"), pair.key.as_bytes())
 }
 
 fn node(dir: &DataDir, setting: &Setting<'_>, area: &Area, role: Role) -> Table {
@@ -156,25 +198,21 @@ fn node(dir: &DataDir, setting: &Setting<'_>, area: &Area, role: Role) -> Table 
             ]),
         ),
         ("quic", section([("listen", quic.to_string().into())])),
-        (
-            "tls",
-            section([
-                ("ca", text(dir.file("ca.pem"))),
-                ("cert", text(files.join("cert.pem"))),
-                ("key", text(files.join("key.pem"))),
-            ]),
-        ),
+        ("tls", tls(dir, id)),
         (
             "controller",
             section([(
                 "urls",
-                vec![format!("http://{}", setting.plan.controller.grpc)].into(),
+                vec![controller_url(setting.plan.controller.grpc)].into(),
             )]),
         ),
         ("admin", section([("listen", admin.to_string().into())])),
         ("data", section([("dir", text(files.join("data")))])),
-        ("lab", section([("world", text(dir.file("world.json")))])),
     ]);
+    if setting.everywhere.is_some() {
+        let lab = section([("world", text(dir.file("world.json")))]);
+        table.insert("lab".to_owned(), lab.into());
+    }
     if role == Role::Edge {
         let public = |scheme: &str, listen: SocketAddr| {
             let url = format!("{scheme}://{}", reachable(listen, setting.users));
@@ -260,14 +298,14 @@ mod tests {
         let setting = Setting {
             plan: &plan,
             matrix: &matrix,
-            everywhere: &Everywhere::Same(Profile::clean()),
+            everywhere: Some(&Everywhere::Same(Profile::clean())),
             etcd: None,
             open: true,
             sample: true,
             users: LOOPBACK,
         };
-        let token = write(&dir, &setting).expect("written");
-        assert_eq!(token.len(), 64);
+        let written = write(&dir, &setting).expect("written");
+        assert_eq!(written.token.len(), 64);
         let load = |id: &str, role| {
             Document::load(&dir.node(id).join("config.toml"), Some(role), &[])
                 .expect("it is checked")

@@ -2,10 +2,10 @@
 
 pub mod child;
 pub mod data_dir;
-mod files;
+pub mod files;
 mod nodes;
-mod pki;
-mod plan;
+pub mod pki;
+pub mod plan;
 mod ports;
 mod tell;
 
@@ -98,13 +98,13 @@ async fn serve(options: &Options, context: &Context) -> Outcome {
     let setting = Setting {
         plan: &plan,
         matrix: &matrix,
-        everywhere: &everywhere,
+        everywhere: Some(&everywhere),
         etcd: options.etcd.as_deref(),
         open,
         sample: !options.no_sample,
         users,
     };
-    let admin_token = files::write(&dir, &setting)?;
+    let admin_token = files::write(&dir, &setting)?.token;
     let running = Running {
         pid: std::process::id(),
         dashboard: format!("http://{}/", files::reachable(plan.controller.http, users)),

@@ -37,7 +37,13 @@ impl Authority {
 
     /// A certificate for one node, valid for its name, as client and as server.
     pub fn issue(&self, node: &str) -> Outcome<Pair> {
-        let mut params = params(vec![node.to_owned()], node)?;
+        self.issue_all(&[node])
+    }
+
+    /// The same for a node with further names or IP addresses; the first one is its own.
+    pub fn issue_all(&self, names: &[&str]) -> Outcome<Pair> {
+        let all = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = params(all, names.first().copied().unwrap_or_default())?;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![
             ExtendedKeyUsagePurpose::ServerAuth,

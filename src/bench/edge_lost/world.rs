@@ -80,6 +80,7 @@ impl World {
             up,
             control: Api {
                 base: running.control,
+                socket: None,
                 token: Some(running.admin_token),
                 hint: "longspan up has ended",
             },

@@ -1,0 +1,452 @@
+//! The backbone in the lab: every program a process of its own, one host a region.
+
+use std::{
+    future::Future,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use hyper::Method;
+use longspan_lab::{
+    matrix::{Matrix, Split},
+    tun::{self, Host, Lab, Process, Spec},
+    world::{Change, Everywhere, World},
+};
+use longspan_proto::{
+    ids::{NodeId, Region},
+    wire::Role,
+};
+use longspan_relay::{
+    node::{Config, Handle, Node},
+    tls,
+};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    failure::{Failure, Outcome},
+    http,
+    up::{
+        data_dir::DataDir,
+        files::{self, Setting},
+        pki::Authority,
+        plan::{Area, Controller, Edge, Plan, Relay},
+    },
+};
+
+/// The host of etcd and the controller; it stands in the first region.
+const CONTROL: &str = "control";
+/// How long everything may take to be there. Fifteen regions on two cores take ten seconds.
+const START: Duration = Duration::from_secs(60);
+/// How long a repair may take until every relay is connected to every other again: the longest pause between two
+/// attempts is 5 s, and an attempt may itself meet losses.
+const HEAL: Duration = Duration::from_secs(60);
+/// How often conditions are looked at.
+const LOOK: Duration = Duration::from_millis(50);
+/// How long a node may take to answer on its private listener.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// Everything that runs. Dropping it ends it.
+pub struct Field {
+    /// One a region.
+    pub sites: Vec<Site>,
+    control: Vec<Process>,
+    store: &'static str,
+    matrix: Matrix,
+    lab: Lab,
+    dir: DataDir,
+    _folder: TempDir,
+}
+
+/// One region.
+pub struct Site {
+    /// Who and where.
+    pub area: Area,
+    /// The bench's own edge there, in this process.
+    pub node: Handle,
+    host: Host,
+    /// Its threads belong to the host: so do the sockets that are opened on it. Always there until
+    /// it is dropped.
+    runtime: Option<Runtime>,
+    on: tokio::runtime::Handle,
+    relay: Option<Process>,
+    _edge: Process,
+    _stop: tokio_util::sync::DropGuard,
+}
+
+impl Field {
+    /// Starts all of it, and waits until all are connected.
+    pub async fn start(
+        matrix: &Matrix,
+        everywhere: &Everywhere,
+        regions: &[Region],
+        seed: u64,
+    ) -> Outcome<Field> {
+        let specs: Vec<Spec> = regions
+            .iter()
+            .map(|region| (region.to_string(), region))
+            .chain([(CONTROL.to_owned(), &regions[0])])
+            .map(|(name, region)| {
+                Ok(Spec {
+                    name: NodeId::new(&name).map_err(Failure::failed)?,
+                    region: region.clone(),
+                    zone: None,
+                    lines: Vec::new(),
+                })
+            })
+            .collect::<Outcome<_>>()?;
+        let placed = tun::place(&specs).map_err(Failure::failed)?;
+        let world = World::new(matrix, Split::Half, everywhere, placed, seed);
+        let lab = Lab::start(world).map_err(Failure::failed)?;
+        let folder = tempfile::tempdir().map_err(Failure::failed)?;
+        let dir = DataDir::take(folder.path())?;
+        let plan = plan(matrix, regions, &lab)?;
+        let control = lab.host(CONTROL).map_err(Failure::failed)?.clone();
+        let control_ip = lab.address(CONTROL).map_err(Failure::failed)?;
+        let etcd = which("etcd").then(|| format!("http://{control_ip}:2379"));
+        let written = files::write(
+            &dir,
+            &Setting {
+                plan: &plan,
+                matrix,
+                everywhere: None,
+                etcd: etcd.as_deref(),
+                open: true,
+                sample: false,
+                users: IpAddr::V4(control_ip),
+            },
+        )?;
+        let mut field = Field {
+            sites: Vec::new(),
+            control: Vec::new(),
+            store: if etcd.is_some() { "etcd" } else { "embedded" },
+            matrix: matrix.clone(),
+            lab,
+            dir,
+            _folder: folder,
+        };
+        if let Some(url) = &etcd {
+            field.control.push(field.etcd(&control, url)?);
+        }
+        let id = &plan.controller.id;
+        field
+            .control
+            .push(field.program(&control, id, "controller")?);
+        for area in &plan.regions {
+            let site = field.site(area, &plan, &written.authority).await?;
+            field.sites.push(site);
+        }
+        field.healed(START).await?;
+        field.attached(START).await?;
+        Ok(field)
+    }
+
+    fn etcd(&self, host: &Host, url: &str) -> Outcome<Process> {
+        let mut command = Command::new("etcd");
+        command
+            .arg("--data-dir")
+            .arg(self.dir.file("etcd"))
+            .args(["--listen-client-urls", url, "--advertise-client-urls", url])
+            .args(["--listen-peer-urls", "http://127.0.0.1:2380"])
+            .args(["--log-level", "error"]);
+        host.spawn(command, &self.dir.file("etcd.log"))
+            .map_err(Failure::failed)
+    }
+
+    fn program(&self, host: &Host, id: &NodeId, role: &str) -> Outcome<Process> {
+        let mut command = Command::new(std::env::current_exe().map_err(Failure::failed)?);
+        let folder = self.dir.node(id);
+        command
+            .arg(role)
+            .arg("--config")
+            .arg(folder.join("config.toml"));
+        host.spawn(command, &folder.join("log.txt"))
+            .map_err(Failure::failed)
+    }
+
+    async fn site(&self, area: &Area, plan: &Plan, authority: &Authority) -> Outcome<Site> {
+        let host = self
+            .lab
+            .host(&area.region)
+            .map_err(Failure::failed)?
+            .clone();
+        let runtime = host
+            .enter(|| {
+                tokio::runtime::Builder::new_multi_thread()
+                    .worker_threads(1)
+                    .enable_all()
+                    .build()
+            })
+            .map_err(Failure::failed)?
+            .map_err(Failure::failed)?;
+        let relay = self.program(&host, &area.relay.id, "relay")?;
+        let edge = self.program(&host, &area.edge.id, "edge")?;
+        let name = bench_edge(&area.region);
+        let pair = authority.issue(&name)?;
+        let mut config = Config::new(
+            NodeId::new(&name).map_err(Failure::failed)?,
+            Role::Edge,
+            area.region.clone(),
+            SocketAddr::new(area.relay.quic.ip(), 0),
+            tls::Identity::Pem {
+                ca: authority.pem(),
+                cert: pair.cert,
+                key: pair.key,
+            },
+        );
+        config.country.clone_from(&area.place.country);
+        (config.lat, config.lon) = (area.place.lat, area.place.lon);
+        config.controllers = vec![files::controller_url(plan.controller.grpc)];
+        config.controller_tls = Some(config.tls.clone());
+        let bound = runtime.spawn(Node::bind(config)).await;
+        let node = bound.map_err(Failure::failed)?.map_err(Failure::failed)?;
+        let handle = node.handle();
+        let stop = CancellationToken::new();
+        runtime.spawn(node.run(stop.clone()));
+        Ok(Site {
+            area: area.clone(),
+            node: handle,
+            host,
+            on: runtime.handle().clone(),
+            runtime: Some(runtime),
+            relay: Some(relay),
+            _edge: edge,
+            _stop: stop.drop_guard(),
+        })
+    }
+
+    /// What the controller keeps its records in.
+    pub fn store(&self) -> &'static str {
+        self.store
+    }
+
+    /// Kills the controller and its store.
+    pub fn stop_control(&mut self) {
+        self.control.clear();
+    }
+
+    /// Waits until every relay is connected to every other and trusts the link.
+    pub async fn healed(&self, bound: Duration) -> Outcome {
+        let wanted = self.sites.len() - 1;
+        self.until(bound, "all relays are connected", async || {
+            for site in &self.sites {
+                let Some(state) = site.debug().await else {
+                    return Err(format!("{} does not answer", site.area.relay.id));
+                };
+                let peers = state["state"]["peers"].as_array().into_iter().flatten();
+                let up = peers.filter(|p| p["role"] == "relay" && p["life"] == "up");
+                let up = up.count();
+                if up < wanted {
+                    return Err(format!("{} has {up} of {wanted}", site.area.relay.id));
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Waits until the bench's edges know everybody and are attached.
+    async fn attached(&self, bound: Duration) -> Outcome {
+        self.until(bound, "all edges are attached", async || {
+            for site in &self.sites {
+                let name = bench_edge(&site.area.region);
+                site.node.ready().map_err(|why| format!("{name}: {why}"))?;
+                for other in &self.sites {
+                    let origin = NodeId::new(&bench_edge(&other.area.region))
+                        .map_err(|why| why.to_string())?;
+                    if other.area.region != site.area.region && site.node.ways(&origin).is_empty() {
+                        return Err(format!("{name} knows no way to {origin}"));
+                    }
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// See [`Field::healed`], after a trial.
+    pub async fn repaired(&self) -> Outcome {
+        self.healed(HEAL).await
+    }
+
+    async fn until(
+        &self,
+        bound: Duration,
+        what: &str,
+        mut check: impl AsyncFnMut() -> Result<(), String>,
+    ) -> Outcome {
+        let deadline = Instant::now() + bound;
+        loop {
+            let Err(why) = check().await else {
+                return Ok(());
+            };
+            if Instant::now() > deadline {
+                return Err(Failure::failed(format!(
+                    "not within {bound:?}: {what}: {why}"
+                )));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Changes a link of the world.
+    pub fn change(&self, change: &Change) -> Outcome {
+        self.lab.apply(change).map_err(Failure::failed)
+    }
+
+    /// The site of a relay or of a bench's edge.
+    pub fn site_of(&self, node: &str) -> Option<&Site> {
+        self.sites.iter().find(|site| site.has(node))
+    }
+
+    /// The same, to be changed.
+    pub fn site_mut(&mut self, node: &str) -> Option<&mut Site> {
+        self.sites.iter_mut().find(|site| site.has(node))
+    }
+
+    /// The round trip along nodes of this field, jitter not counted.
+    pub fn rtt(&self, nodes: &[NodeId]) -> Duration {
+        let region = |node: &NodeId| self.site_of(node).map(|site| &site.area.region);
+        nodes
+            .windows(2)
+            .filter_map(|pair| self.matrix.rtt(region(&pair[0])?, region(&pair[1])?))
+            .sum()
+    }
+
+    /// Starts a relay that was killed again.
+    pub fn start_relay(&mut self, node: &str) -> Outcome {
+        let Some(at) = self.sites.iter().position(|site| site.has(node)) else {
+            return Err(Failure::failed(format!("no relay {node}")));
+        };
+        let (host, id) = (
+            self.sites[at].host.clone(),
+            self.sites[at].area.relay.id.clone(),
+        );
+        let process = self.program(&host, &id, "relay")?;
+        self.sites[at].relay = Some(process);
+        Ok(())
+    }
+
+    /// What the lab itself did to packets: all zero in a sound run.
+    pub fn faulty(&self) -> Outcome<Value> {
+        let faulty = self.lab.faulty().map_err(Failure::failed)?;
+        serde_json::to_value(faulty).map_err(Failure::failed)
+    }
+}
+
+impl Site {
+    fn has(&self, node: &str) -> bool {
+        node == self.area.relay.id.as_str()
+            || node == self.area.edge.id.as_str()
+            || node == bench_edge(&self.area.region)
+    }
+
+    /// Does something with the host's network.
+    pub async fn there<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Outcome<T> {
+        self.on.spawn(work).await.map_err(Failure::failed)
+    }
+
+    /// The relay's process, unless it was killed.
+    pub fn relay(&self) -> Outcome<&Process> {
+        let id = &self.area.relay.id;
+        self.relay
+            .as_ref()
+            .ok_or_else(|| Failure::failed(format!("{id} does not run")))
+    }
+
+    /// SIGKILL.
+    pub fn kill_relay(&mut self) {
+        self.relay = None;
+    }
+
+    /// What the relay tells of itself; None while it does not answer.
+    pub async fn debug(&self) -> Option<Value> {
+        let body = self.ask("/debug/state").await?;
+        serde_json::from_str(&body).ok()
+    }
+
+    /// The sum and the count of one of the relay's histograms, over all labels.
+    pub async fn histogram(&self, name: &str) -> Option<(f64, f64)> {
+        let text = self.ask("/metrics").await?;
+        let sum = |suffix: &str| -> f64 {
+            let name = format!("{name}{suffix}");
+            text.lines()
+                .filter(|line| line.split([' ', '{']).next() == Some(&name))
+                .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+                .sum()
+        };
+        Some((sum("_sum"), sum("_count")))
+    }
+
+    async fn ask(&self, path: &str) -> Option<String> {
+        let url = format!("http://{}{path}", self.area.relay.admin);
+        let answer = self
+            .there(async move { http::request(Method::GET, &url, None, None, ANSWER).await })
+            .await;
+        let answer = answer.ok()?.ok()?;
+        String::from_utf8(answer.body.to_vec()).ok()
+    }
+}
+
+impl Drop for Site {
+    /// A runtime may not be waited for by a task of another.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// The bench's own edge in a region.
+pub fn bench_edge(region: &Region) -> String {
+    format!("{region}-bench")
+}
+
+/// Default ports on every host's own address.
+fn plan(matrix: &Matrix, regions: &[Region], lab: &Lab) -> Outcome<Plan> {
+    let id = |name: String| NodeId::new(&name).map_err(Failure::failed);
+    let ip = |host: &str| lab.address(host).map_err(Failure::failed);
+    let at = |ip: Ipv4Addr, port: u16| SocketAddr::from((ip, port));
+    let control = ip(CONTROL)?;
+    let areas = regions.iter().map(|region| {
+        let ip = ip(region)?;
+        Ok(Area {
+            region: region.clone(),
+            place: matrix.places()[region].clone(),
+            relay: Relay {
+                id: id(format!("{region}-relay-1"))?,
+                quic: at(ip, 7443),
+                admin: at(ip, 9101),
+            },
+            edge: Edge {
+                id: id(format!("{region}-edge-1"))?,
+                quic: at(ip, 7444),
+                http: at(ip, 8080),
+                rtmp: at(ip, 1935),
+                admin: at(ip, 9201),
+            },
+        })
+    });
+    Ok(Plan {
+        controller: Controller {
+            id: id("controller-1".to_owned())?,
+            grpc: at(control, 7440),
+            http: at(control, 7480),
+            admin: at(control, 9090),
+        },
+        regions: areas.collect::<Outcome<_>>()?,
+        control: at(control, 7481),
+    })
+}
+
+fn which(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| Path::new(&folder).join(program).is_file())
+}

@@ -1,0 +1,270 @@
+//! One lesson: video and audio from one edge, and what of it arrives at another, when.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use bytes::{Buf, BufMut, BytesMut};
+use longspan_proto::{
+    ids::{Generation, NodeId, Room, RoomName, Stream, Tenant, Track, TrackId},
+    wire::{Flags, Frame, Priority, Start},
+};
+use longspan_relay::{
+    forward::LocalEvent,
+    node::{Handle, Publisher},
+};
+use tokio::{task::JoinHandle, time::MissedTickBehavior};
+
+use crate::{
+    bench::load::wall_us,
+    failure::{Failure, Outcome},
+};
+
+/// What a track is made of.
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    name: &'static str,
+    fps: u32,
+    group: u32,
+    /// Bytes of a group's first frame, and of each other.
+    key: usize,
+    size: usize,
+    /// Of the first, and of each other.
+    class: (Priority, Priority),
+}
+
+/// 2.5 Mbit/s: key frames of 80 KB every 2 s, and at 30 frames/s the rest in between.
+const VIDEO: Kind = Kind {
+    name: "video",
+    fps: 30,
+    group: 60,
+    key: 80_000,
+    size: (625_000 - 80_000) / 59,
+    class: (Priority::VideoKey, Priority::VideoDelta),
+};
+
+/// 120 kbit/s, a second a group.
+const AUDIO: Kind = Kind {
+    name: "audio",
+    fps: 50,
+    group: 50,
+    key: 300,
+    size: 300,
+    class: (Priority::Realtime, Priority::Realtime),
+};
+
+/// A frame's number.
+const STAMP: usize = 8;
+
+/// A running lesson; dropping it ends it.
+pub struct Lesson {
+    tracks: [Watched; 2],
+    tasks: Vec<JoinHandle<()>>,
+}
+
+type Watched = Arc<Mutex<Seen>>;
+
+/// What came of one track.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Each frame at its first arrival, in order of arrival.
+    arrivals: Vec<(u64, Instant)>,
+    numbers: BTreeSet<u64>,
+    repeated: u64,
+    path: Vec<NodeId>,
+    ended: Option<String>,
+}
+
+impl Lesson {
+    /// Publishes at one node and watches at another.
+    pub fn start(stream: &str, from: &Handle, to: &Handle) -> Outcome<Lesson> {
+        let mut tasks = Vec::new();
+        let mut tracks = Vec::new();
+        for kind in [VIDEO, AUDIO] {
+            let track = track(stream, kind.name)?;
+            tasks.push(tokio::spawn(publish(from.publish(track.clone()), kind)));
+            let seen = Watched::default();
+            tasks.push(tokio::spawn(watch(
+                to.clone(),
+                track,
+                from.id().clone(),
+                seen.clone(),
+            )));
+            tracks.push(seen);
+        }
+        let tracks = tracks.try_into().expect("two kinds");
+        Ok(Lesson { tracks, tasks })
+    }
+
+    /// Both tracks.
+    pub fn tracks(&self) -> impl Iterator<Item = MutexGuard<'_, Seen>> {
+        self.tracks
+            .iter()
+            .map(|seen| seen.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The way of the pictures: the origin first. Empty before there is one.
+    pub fn path(&self) -> Vec<NodeId> {
+        self.tracks()
+            .next()
+            .map(|seen| seen.path.clone())
+            .unwrap_or_default()
+    }
+
+    /// Whether both tracks take this one way.
+    pub fn one_way(&self) -> bool {
+        let paths: Vec<_> = self.tracks().map(|seen| seen.path.clone()).collect();
+        !paths[0].is_empty() && paths[0] == paths[1]
+    }
+}
+
+impl Drop for Lesson {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Seen {
+    /// Frames that came since `at`.
+    pub fn since(&self, at: Instant) -> usize {
+        self.arrivals
+            .iter()
+            .rev()
+            .take_while(|(_, when)| *when >= at)
+            .count()
+    }
+
+    /// The longest time without a new frame that ends after `from`; and when it ended.
+    pub fn longest_gap(&self, from: Instant) -> Option<(Duration, Instant)> {
+        let pairs = self.arrivals.windows(2);
+        let gaps = pairs.filter(|pair| pair[1].1 > from);
+        gaps.map(|pair| (pair[1].1 - pair[0].1, pair[1].1)).max()
+    }
+
+    /// The number of the newest frame.
+    pub fn newest(&self) -> u64 {
+        self.numbers.last().copied().unwrap_or_default()
+    }
+
+    /// Frames from the first one up to number `until` that never came. A newer group may overtake
+    /// an older one: so it is asked a while after `until` was the newest.
+    pub fn lost(&self, until: u64) -> u64 {
+        match self.numbers.first() {
+            Some(first) if *first <= until => {
+                until - first + 1 - self.numbers.range(..=until).count() as u64
+            }
+            _ => 0,
+        }
+    }
+
+    /// Frames that came twice.
+    pub fn repeated(&self) -> u64 {
+        self.repeated
+    }
+
+    /// Why nothing more comes.
+    pub fn ended(&self) -> Option<&str> {
+        self.ended.as_deref()
+    }
+
+    fn frame(&mut self, mut payload: bytes::Bytes) {
+        if payload.len() < STAMP {
+            return;
+        }
+        let number = payload.get_u64();
+        if self.numbers.insert(number) {
+            self.arrivals.push((number, Instant::now()));
+        } else {
+            self.repeated += 1;
+        }
+    }
+}
+
+fn track(stream: &str, name: &str) -> Outcome<TrackId> {
+    Ok(TrackId {
+        room: RoomName {
+            tenant: Tenant::default_tenant(),
+            room: Room::new("failover").map_err(Failure::failed)?,
+        },
+        stream: Stream::new(stream).map_err(Failure::failed)?,
+        track: Track::new(name).map_err(Failure::failed)?,
+        generation: Generation(1),
+    })
+}
+
+async fn publish(publisher: Publisher, kind: Kind) {
+    let mut tick = tokio::time::interval(Duration::from_secs(1) / kind.fps);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    for n in 0u64.. {
+        tick.tick().await;
+        let timestamp = n * 1_000_000 / u64::from(kind.fps);
+        let first = n % u64::from(kind.group) == 0;
+        if first {
+            publisher.group(n / u64::from(kind.group), timestamp, wall_us());
+        }
+        let (size, priority) = match first {
+            true => (kind.key, kind.class.0),
+            false => (kind.size, kind.class.1),
+        };
+        let mut payload = BytesMut::zeroed(size);
+        (&mut payload[..STAMP]).put_u64(n);
+        publisher.frame(Frame {
+            timestamp,
+            flags: Flags {
+                key: first,
+                ..Flags::default()
+            },
+            priority,
+            payload: payload.freeze(),
+        });
+    }
+}
+
+/// Without a budget: what is late is measured, not dropped.
+async fn watch(node: Handle, track: TrackId, origin: NodeId, seen: Watched) {
+    let mut subscription = node.subscribe(track, origin, Start::Latest, Duration::ZERO);
+    while let Some(event) = subscription.next().await {
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            LocalEvent::Path(path) => seen.path = path,
+            LocalEvent::Frame { frame, .. } => seen.frame(frame.payload),
+            LocalEvent::End { message, .. } => seen.ended = Some(message),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gaps_losses_and_repeats_are_counted() {
+        let mut seen = Seen::default();
+        let began = Instant::now();
+        let ms = |n| began + Duration::from_millis(n);
+        for (number, at) in [(1, 0), (2, 20), (4, 320), (3, 330), (6, 350)] {
+            seen.numbers.insert(number);
+            seen.arrivals.push((number, ms(at)));
+        }
+        let (gap, ended) = seen.longest_gap(ms(100)).expect("a gap");
+        assert_eq!((gap, ended), (Duration::from_millis(300), ms(320)));
+        assert_eq!(
+            seen.longest_gap(ms(320)).expect("a gap").0,
+            Duration::from_millis(20)
+        );
+        assert_eq!((seen.lost(6), seen.lost(4)), (1, 0));
+        assert_eq!(seen.since(ms(330)), 2);
+        seen.frame(vec![0, 0, 0, 0, 0, 0, 0, 3].into());
+        assert_eq!((seen.repeated(), seen.newest()), (1, 6));
+    }
+
+    #[test]
+    fn the_picture_is_two_and_a_half_megabit() {
+        let group = VIDEO.key + (VIDEO.group as usize - 1) * VIDEO.size;
+        let bits_per_s = group as f64 * 8.0 * f64::from(VIDEO.fps) / f64::from(VIDEO.group);
+        assert!((bits_per_s / 2.5e6 - 1.0).abs() < 0.001, "{bits_per_s}");
+    }
+}

@@ -1,0 +1,162 @@
+//! How long the far end of a lesson goes without anything when a link or a relay on its way fails.
+//! Real processes in network namespaces; every packet between regions passes the model
+//! (`longspan_lab::tun`).
+//!
+//! * `field`: the backbone: etcd, a controller, a relay and an edge a region, all processes.
+//! * `lesson`: what is published, and what of it arrives when.
+//! * `chat`: a room's messages across the same backbone.
+//! * `trial`: one fault, from choosing its place to its repair.
+
+mod chat;
+mod field;
+mod lesson;
+mod trial;
+
+use std::process::exit;
+
+use longspan_lab::{matrix::Matrix, tun::space, world::Everywhere};
+use longspan_proto::ids::Region;
+use rand::{SeedableRng, seq::IteratorRandom};
+use rand_chacha::ChaCha8Rng;
+use serde_json::{Value, json};
+
+use super::report::{self, Distribution};
+use crate::{
+    failure::{Failure, Outcome},
+    lab::run::enter,
+};
+use chat::Chat;
+use field::Field;
+use trial::Found;
+
+/// What fails, and how often.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// What happens to a link or a relay that carries the lesson
+    #[arg(long, value_enum)]
+    fault: Fault,
+    /// Faults, one after another, each repaired before the next
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    trials: u32,
+    /// Regions with a relay and an edge each, drawn from the matrix by seed
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(4..=15))]
+    regions: u32,
+    /// What is laid over the links beside their delay
+    #[arg(long, default_value = "internet")]
+    profile: String,
+    /// Stops the controller and etcd before the first fault
+    #[arg(long)]
+    without_controller: bool,
+    /// For regions, places of faults, losses and jitter
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+/// A fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Fault {
+    /// A link loses everything in both directions
+    Blackhole,
+    /// A link loses everything in the direction of the lesson
+    Oneway,
+    /// A relay is killed with SIGKILL, and started again afterwards
+    Kill,
+    /// A relay is stopped with SIGSTOP, and continued afterwards
+    Stop,
+    /// A link takes 80 ms more, loses 15 % and carries 20 Mbit/s
+    Brownout,
+}
+
+/// Runs it. Makes a space of its own first, so it is called before there are threads.
+pub fn run(args: &Args) -> Outcome<Value> {
+    if !space::inside() {
+        exit(enter()?.into());
+    }
+    let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;
+    runtime.block_on(inside(args))
+}
+
+async fn inside(args: &Args) -> Outcome<Value> {
+    let mut rng = ChaCha8Rng::seed_from_u64(args.seed);
+    let matrix = Matrix::bundled();
+    let everywhere = Everywhere::named(&args.profile).map_err(Failure::usage)?;
+    let mut regions: Vec<Region> = matrix
+        .places()
+        .keys()
+        .cloned()
+        .sample(&mut rng, args.regions as usize);
+    regions.sort();
+    eprintln!(
+        "regions: {}",
+        regions
+            .iter()
+            .map(Region::as_str)
+            .collect::<Vec<_>>()
+            .join(", ")
+    );
+    let mut field = Field::start(&matrix, &everywhere, &regions, args.seed).await?;
+    let chat = Chat::start(&field, &mut rng).await?;
+    if args.without_controller {
+        field.stop_control();
+        eprintln!("the controller and {} are stopped", field.store());
+    }
+    let mut sum = Sum::default();
+    for n in 1..=args.trials {
+        let found = trial::run(&mut field, &chat, &mut rng, args.fault).await?;
+        eprintln!(
+            "{n} of {}: {}: gap {:.0?}, way back {:.0?}, {} lost",
+            args.trials, found.place, found.gap, found.backup_rtt, found.frames_lost
+        );
+        sum.add(&found);
+    }
+    let talk = chat.end().await?;
+    let faulty = field.faulty()?;
+    Ok(report::report(
+        args.seed,
+        json!({
+            "fault": format!("{:?}", args.fault).to_lowercase(),
+            "trials": args.trials,
+            "profile": args.profile,
+            "regions": regions,
+            "store": field.store(),
+            "without_controller": args.without_controller,
+            "gap_ms": sum.gap.json(),
+            "gap_minus_backup_rtt_ms": sum.beyond.json(),
+            "detect_ms": sum.detect.json(),
+            "recover_ms": sum.recover.json(),
+            "frames_lost": sum.frames_lost,
+            "frames_repeated": sum.frames_repeated,
+            "messages_sent": talk.sent,
+            "messages_lost": talk.lost,
+            "messages_repeated": talk.repeated,
+            "messages_out_of_order": talk.out_of_order,
+            "lab_faulty": faulty,
+        }),
+    ))
+}
+
+/// What all trials found.
+#[derive(Default)]
+struct Sum {
+    gap: Distribution,
+    beyond: Distribution,
+    detect: Distribution,
+    recover: Distribution,
+    frames_lost: u64,
+    frames_repeated: u64,
+}
+
+impl Sum {
+    fn add(&mut self, found: &Found) {
+        let us = |time: std::time::Duration| time.as_micros() as u64;
+        self.gap.record_us(us(found.gap));
+        self.beyond
+            .record_us(us(found.gap.saturating_sub(found.backup_rtt)));
+        self.recover.record_us(us(found.recover));
+        if let Some(detect) = found.detect {
+            self.detect.record_us(us(detect));
+        }
+        self.frames_lost += found.frames_lost;
+        self.frames_repeated += found.frames_repeated;
+    }
+}
