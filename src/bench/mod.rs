@@ -3,7 +3,7 @@
 //! Each verb prints one object (`-o table|json`) with the command, the seed and the
 //! machine; docs/benchmarks.md keeps the last ones.
 //!
-//! * `floor`, `fanout`, `chain`, `join`: the verbs.
+//! * `floor`, `fanout`, `chain`, `join`, `lessons`: the verbs.
 //! * `backbone`, `child`, `spec`, `identity`: relays as processes, edges inside this one.
 //! * `load`: what is sent and how it is counted. `usage`, `report`: CPU, memory, tables.
 
@@ -14,6 +14,7 @@ mod fanout;
 mod floor;
 mod identity;
 mod join;
+mod lessons;
 mod load;
 mod report;
 mod spec;
@@ -39,6 +40,8 @@ pub enum Bench {
     Chain(chain::Args),
     /// From subscribing to the newest key frame, at a cold and at a warm edge
     Join(join::Args),
+    /// Lessons over one long link, under each congestion controller
+    Lessons(lessons::Args),
     /// A node as a bench starts it
     #[command(hide = true)]
     Node {
@@ -55,6 +58,7 @@ pub fn run(bench: &Bench, context: &Context) -> Outcome {
         Bench::Fanout(args) => block_on(fanout::run(args))?,
         Bench::Chain(args) => block_on(chain::run(args))?,
         Bench::Join(args) => block_on(join::run(args))?,
+        Bench::Lessons(args) => block_on(lessons::run(args))?,
         Bench::Node { spec } => return spec::run(spec),
     };
     output::object(context.format, &report)

@@ -25,7 +25,7 @@ use quinn::{
 };
 
 use super::{Lane, Shim};
-use crate::wan::Verdict;
+use crate::wan::{Reason, Verdict};
 
 /// Bytes under way from one socket. More are dropped and counted: 64 MB are more than two seconds
 /// at 200 Mbit/s, over four times the longest delay of the matrix at the rate of its links.
@@ -43,8 +43,10 @@ const FULL_BUFFER: Duration = Duration::from_micros(200);
 pub struct Counts {
     /// Handed to the network.
     pub sent: AtomicU64,
-    /// Dropped because the model said so.
+    /// Lost on the way, as the model said.
     pub lost: AtomicU64,
+    /// Dropped where the model's bottleneck had its queue full.
+    pub queue_full: AtomicU64,
     /// Dropped because more than [`MAX_WAITING`] bytes were under way.
     pub overflowed: AtomicU64,
 }
@@ -200,9 +202,16 @@ impl State {
             .lanes
             .entry(destination)
             .or_insert_with(|| Lane::new(shim, shim.me.clone(), shim.who(destination)));
-        let Verdict::Deliver(at) = lane.current(shim).send(now, contents.len()) else {
-            shim.counts.lost.fetch_add(1, Relaxed);
-            return;
+        let at = match lane.current(shim).send(now, contents.len()) {
+            Verdict::Deliver(at) => at,
+            Verdict::Drop(reason) => {
+                let counter = match reason {
+                    Reason::Lost => &shim.counts.lost,
+                    Reason::QueueFull => &shim.counts.queue_full,
+                };
+                counter.fetch_add(1, Relaxed);
+                return;
+            }
         };
         if self.bytes + contents.len() > MAX_WAITING {
             shim.counts.overflowed.fetch_add(1, Relaxed);
