@@ -1,6 +1,7 @@
 //! One forwarding node of the backbone: used as a relay by itself, embedded in every edge.
 //!
 //! * [`forward`]: the pure core: subscriptions, group caches, priorities.
+//! * [`congestion`]: how much may be under way on a connection; pure, too.
 //! * [`node`]: the handle through which an edge publishes, subscribes and calls.
 //! * [`roomlog`]: a room's home: gives its messages their order.
 //! * [`tls`]: who a node is to others.
@@ -10,6 +11,7 @@
 
 mod attach;
 mod calls;
+pub mod congestion;
 mod control;
 mod engine;
 pub mod forward;

@@ -15,13 +15,14 @@ use longspan_lab::{
 };
 use longspan_proto::ids::{NodeId, Region};
 use longspan_relay::node::{Handle, Node};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     child::Process,
     identity::Authority,
-    spec::{Known, Spec},
+    spec::{Controller, Known, Spec},
     usage::Usage,
 };
 use crate::failure::{Failure, Outcome};
@@ -40,6 +41,7 @@ pub struct Backbone {
     authority: Authority,
     folder: TempDir,
     emulated: Option<Emulated>,
+    controller: Controller,
 }
 
 struct Relay {
@@ -62,6 +64,10 @@ pub struct Emulate<'a> {
     pub seed: u64,
     /// Edges by name and the number of their relay: the world must know where they are.
     pub edges: &'a [(&'a str, usize)],
+    /// The round trip between any two regions; `None`: the matrix's.
+    pub rtt: Option<Duration>,
+    /// Who decides how much is under way, at every node.
+    pub controller: Controller,
 }
 
 /// A running edge; dropping it ends it.
@@ -87,6 +93,9 @@ impl Backbone {
             .enumerate()
             .map(|(i, (region, address))| (relay_name(i), region.clone(), address))
             .collect();
+        let controller = emulate
+            .as_ref()
+            .map_or_else(Controller::default, |emulate| emulate.controller);
         let emulated = match emulate {
             Some(emulate) => Some(Emulated::new(
                 folder.path().join("world.json"),
@@ -101,6 +110,7 @@ impl Backbone {
             authority,
             folder,
             emulated,
+            controller,
         };
         // A lower name dials a higher one: whoever is dialed listens already.
         for (i, (node, region, address)) in places.iter().enumerate().rev() {
@@ -162,6 +172,8 @@ impl Backbone {
                 .collect(),
             ways: others.map(way).collect(),
             world: self.emulated.as_ref().map(|emulated| emulated.path.clone()),
+            controller: self.controller,
+            tells: self.emulated.is_some(),
         })
     }
 
@@ -199,11 +211,14 @@ impl Backbone {
                 .map(|to| (to..=at).rev().map(relay_name).collect())
                 .collect(),
             world: None,
+            controller: self.controller,
+            tells: false,
         };
-        let live = self.emulated.as_ref().map(|emulated| &emulated.live);
-        let node = Node::bind(spec.config(live))
-            .await
-            .map_err(Failure::failed)?;
+        let mut config = spec.config();
+        if let Some(emulated) = &self.emulated {
+            spec.emulated(&mut config, &emulated.live);
+        }
+        let node = Node::bind(config).await.map_err(Failure::failed)?;
         let handle = node.handle();
         let shutdown = CancellationToken::new();
         tokio::spawn(node.run(shutdown.clone()));
@@ -226,6 +241,12 @@ impl Backbone {
     /// What relay number `at` has used so far.
     pub fn usage(&self, at: usize) -> Outcome<Usage> {
         self.relays[at].process.usage()
+    }
+
+    /// What relay number `at` has told of its links since it was asked last; only an emulated
+    /// backbone's relays tell.
+    pub fn told(&self, at: usize) -> Vec<Value> {
+        self.relays[at].process.told()
     }
 
     /// CPU of all relays together in µs.
@@ -261,13 +282,18 @@ impl Emulated {
         let nodes = relays
             .chain(edges)
             .map(|(node, region, address)| (node, Placed::new(region, vec![address])));
-        let world = World::new(
+        let mut world = World::new(
             &Matrix::bundled(),
             Split::Half,
             &emulate.everywhere,
             nodes.collect(),
             emulate.seed,
         );
+        if let Some(rtt) = emulate.rtt {
+            for way in &mut world.ways {
+                way.one_way = rtt / 2;
+            }
+        }
         world.write(&path).map_err(Failure::failed)?;
         let live = Live::open(&path).map_err(Failure::failed)?;
         let edges = emulate

@@ -4,10 +4,12 @@ use std::{
     io::{BufRead, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
-    sync::mpsc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread,
     time::{Duration, Instant},
 };
+
+use serde_json::Value;
 
 use super::{spec, usage::Usage};
 use crate::failure::{Failure, Outcome};
@@ -24,6 +26,7 @@ pub struct Process {
     name: String,
     child: Child,
     said: mpsc::Receiver<String>,
+    told: Arc<Mutex<Vec<Value>>>,
 }
 
 impl Process {
@@ -41,13 +44,17 @@ impl Process {
             .map_err(|error| cannot(&error))?;
         let stdout = child.stdout.take();
         let (say, said) = mpsc::channel();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let telling = told.clone();
         thread::spawn(move || {
-            for line in stdout
+            let lines = stdout
                 .into_iter()
-                .flat_map(|stdout| BufReader::new(stdout).lines())
-            {
-                if line.map_or(true, |line| say.send(line).is_err()) {
-                    return;
+                .flat_map(|stdout| BufReader::new(stdout).lines());
+            for line in lines.map_while(Result::ok) {
+                match serde_json::from_str(&line) {
+                    Ok(object @ Value::Object(_)) => lock(&telling).push(object),
+                    // Nobody waits for a word any more; what it tells is still taken.
+                    _ => drop(say.send(line)),
                 }
             }
         });
@@ -55,6 +62,7 @@ impl Process {
             name: name.to_owned(),
             child,
             said,
+            told,
         };
         process.says(spec::LISTENS, START)?;
         Ok(process)
@@ -79,11 +87,20 @@ impl Process {
         }
     }
 
+    /// What it has told of its links since it was asked last, in order.
+    pub fn told(&self) -> Vec<Value> {
+        std::mem::take(&mut lock(&self.told))
+    }
+
     /// What it has used so far.
     pub fn usage(&self) -> Outcome<Usage> {
         Usage::of(self.child.id())
             .ok_or_else(|| Failure::failed(format!("{} ended during the run", self.name)))
     }
+}
+
+fn lock(told: &Mutex<Vec<Value>>) -> MutexGuard<'_, Vec<Value>> {
+    told.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for Process {

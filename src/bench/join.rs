@@ -15,6 +15,7 @@ use super::{
     backbone::{Backbone, Emulate, ORIGIN},
     load::{self, Shape, Source},
     report::{self, Distribution},
+    spec::Controller,
 };
 use crate::failure::{Failure, Outcome, hint};
 
@@ -34,6 +35,9 @@ pub struct Args {
     /// Times, each on connections that carried nothing before.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     trials: u32,
+    /// Who decides how much is under way.
+    #[arg(long, value_enum, default_value_t)]
+    congestion: Controller,
     /// For losses, jitter and the moments of joining.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -60,7 +64,7 @@ pub async fn run(args: &Args) -> Outcome<Value> {
     let (mut cold, mut warm) = (Distribution::new(), Distribution::new());
     for trial in 0..args.trials {
         let seed = args.seed.wrapping_add(u64::from(trial));
-        let (first, second) = join(&args.path, everywhere.clone(), seed).await?;
+        let (first, second) = join(&args.path, everywhere.clone(), args.congestion, seed).await?;
         eprintln!(
             "{} of {}: cold {first:.1?}, warm {second:.1?}",
             trial + 1,
@@ -74,6 +78,7 @@ pub async fn run(args: &Args) -> Outcome<Value> {
         json!({
             "path": args.path,
             "profile": args.profile,
+            "congestion": args.congestion,
             "path_rtt_ms": report::round(rtt.as_secs_f64() * 1_000.0, 1),
             "cold_ms": cold.json(),
             "warm_ms": warm.json(),
@@ -83,7 +88,12 @@ pub async fn run(args: &Args) -> Outcome<Value> {
 }
 
 /// One trial on a backbone of its own: how long the first viewer waits, and the second.
-async fn join(path: &[Region], everywhere: Everywhere, seed: u64) -> Outcome<(Duration, Duration)> {
+async fn join(
+    path: &[Region],
+    everywhere: Everywhere,
+    controller: Controller,
+    seed: u64,
+) -> Outcome<(Duration, Duration)> {
     let last = path.len() - 1;
     let edges = [(ORIGIN, 0), (VIEWER, last)];
     let backbone = Backbone::start(
@@ -92,6 +102,8 @@ async fn join(path: &[Region], everywhere: Everywhere, seed: u64) -> Outcome<(Du
             everywhere,
             seed,
             edges: &edges,
+            rtt: None,
+            controller,
         }),
     )?;
     let origin = backbone.edge(ORIGIN, 0).await?;

@@ -3,7 +3,7 @@
 //! Each verb prints one object (`-o table|json`) with the command, the seed and the
 //! machine; docs/benchmarks.md keeps the last ones.
 //!
-//! * `floor`, `fanout`, `chain`, `join`, `failover`, `edge_lost`: the verbs.
+//! * `floor`, `fanout`, `chain`, `join`, `lessons`, `failover`, `edge_lost`: the verbs.
 //! * `backbone`, `child`, `spec`, `identity`: relays as processes, edges inside this one.
 //! * `load`: what is sent and how it is counted. `usage`, `report`: CPU, memory, tables.
 
@@ -16,6 +16,7 @@ mod fanout;
 mod floor;
 mod identity;
 mod join;
+mod lessons;
 mod load;
 mod report;
 mod spec;
@@ -45,6 +46,8 @@ pub enum Bench {
     EdgeLost(edge_lost::Args),
     /// How long a lesson's far end sees nothing when a link or a relay on its way fails
     Failover(failover::Args),
+    /// Lessons over one long link, under each congestion controller
+    Lessons(lessons::Args),
     /// A node as a bench starts it
     #[command(hide = true)]
     Node {
@@ -63,6 +66,7 @@ pub fn run(bench: &Bench, context: &Context) -> Outcome {
         Bench::Join(args) => block_on(join::run(args))?,
         Bench::EdgeLost(args) => block_on(edge_lost::run(args))?,
         Bench::Failover(args) => failover::run(args)?,
+        Bench::Lessons(args) => block_on(lessons::run(args))?,
         Bench::Node { spec } => return spec::run(spec),
     };
     output::object(context.format, &report)

@@ -5,22 +5,30 @@ use std::{
     io::{self, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
     time::Duration,
 };
 
-use longspan_lab::{shim::Shim, world::Live};
+use longspan_lab::{
+    shim::{Counts, Shim},
+    world::Live,
+};
 use longspan_proto::{
     ids::{BootId, Net, NodeId, Region, Zone},
     wire::Role,
 };
 use longspan_relay::{
     node::{Config, Directory, Fixed, Handle, Node, NodeInfo},
+    quic::transport,
     tls,
 };
 use longspan_topology::routes::{Hop, Path as Way, Routes};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Failure, Outcome};
@@ -43,6 +51,26 @@ pub struct Spec {
     pub ways: Vec<Vec<NodeId>>,
     /// The file of the emulated world it stands in, if any.
     pub world: Option<PathBuf>,
+    /// Who decides how much is under way on its connections.
+    pub controller: Controller,
+    /// It tells of its links on standard output, every [`TELL`].
+    pub tells: bool,
+}
+
+/// A congestion controller by name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Controller {
+    /// The product's own
+    #[default]
+    Ours,
+    /// quinn's Cubic
+    Cubic,
+    /// quinn's NewReno
+    #[value(name = "newreno")]
+    NewReno,
+    /// quinn's BBR, experimental there
+    Bbr,
 }
 
 /// Another node.
@@ -59,8 +87,8 @@ pub struct Known {
 }
 
 impl Spec {
-    /// As the node's own configuration. Nodes of one process share `live`.
-    pub fn config(&self, live: Option<&Live>) -> Config {
+    /// As the node's own configuration.
+    pub fn config(&self) -> Config {
         let role = if self.relay { Role::Relay } else { Role::Edge };
         let identity = tls::Identity::Pem {
             ca: self.ca_pem.clone(),
@@ -76,12 +104,21 @@ impl Spec {
             },
             routes: self.routes(),
         });
-        config.hooks.socket = live.map(|live| {
-            let shim = Shim::new(live.clone(), self.node.clone(), self.region.clone());
-            let wrap: longspan_relay::node::WrapSocket = Arc::new(move |inner| shim.socket(inner));
-            wrap
-        });
+        config.transport.controller = match self.controller {
+            Controller::Ours => transport::Controller::Ours,
+            Controller::Cubic => transport::Controller::Cubic,
+            Controller::NewReno => transport::Controller::NewReno,
+            Controller::Bbr => transport::Controller::Bbr,
+        };
         config
+    }
+
+    /// Lays the emulated world under it; nodes of one process share `live`.
+    pub fn emulated(&self, config: &mut Config, live: &Live) -> Arc<Counts> {
+        let shim = Shim::new(live.clone(), self.node.clone(), self.region.clone());
+        let counts = shim.counts();
+        config.hooks.socket = Some(Arc::new(move |inner| shim.socket(inner)));
+        counts
     }
 
     fn routes(&self) -> Routes {
@@ -138,6 +175,8 @@ impl Known {
 pub const LISTENS: &str = "listens";
 /// And once all its neighbours are connected.
 pub const CONNECTED: &str = "connected";
+/// How often a node tells of its links.
+const TELL: Duration = Duration::from_millis(100);
 /// How often that is looked at.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -162,11 +201,14 @@ pub fn run(path: &Path) -> Outcome {
     });
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;
     runtime.block_on(async {
-        let node = Node::bind(spec.config(live.as_ref()))
-            .await
-            .map_err(Failure::failed)?;
+        let mut config = spec.config();
+        let counts = live.map(|live| spec.emulated(&mut config, &live));
+        let node = Node::bind(config).await.map_err(Failure::failed)?;
         say(LISTENS)?;
         let handle = node.handle();
+        if spec.tells {
+            tokio::spawn(tell(handle.clone(), counts));
+        }
         tokio::spawn(async move {
             let peers = |handle: &Handle| handle.debug()["peers"].as_array().map_or(0, Vec::len);
             while peers(&handle) < spec.neighbours.len() {
@@ -177,6 +219,30 @@ pub fn run(path: &Path) -> Outcome {
         node.run(shutdown).await;
         Ok(())
     })
+}
+
+/// One line of JSON each time, until nobody listens.
+async fn tell(handle: Handle, counts: Option<Arc<Counts>>) {
+    let mut tick = tokio::time::interval(TELL);
+    loop {
+        tick.tick().await;
+        let debug = handle.debug();
+        let peers = debug["peers"].as_array().into_iter().flatten();
+        let links: serde_json::Map<String, Value> = peers
+            .filter_map(|peer| Some((peer["node"].as_str()?.to_owned(), peer["quic"].clone())))
+            .collect();
+        let count = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        let emulated = counts.as_ref().map(|counts| {
+            json!({
+                "lost": count(&counts.lost),
+                "queue_full": count(&counts.queue_full),
+                "overflowed": count(&counts.overflowed),
+            })
+        });
+        if say(&json!({ "links": links, "emulated": emulated }).to_string()).is_err() {
+            return;
+        }
+    }
 }
 
 fn say(word: &str) -> Outcome {
@@ -201,10 +267,10 @@ mod tests {
             ],
             "neighbours": ["relay-1"],
             "ways": [["relay-1"]],
-            "world": null,
+            "world": null, "controller": "ours", "tells": false,
         }))
         .unwrap();
-        let fixed = spec.config(None).fixed.unwrap();
+        let fixed = spec.config().fixed.unwrap();
         let names = |names: &[&str]| {
             names
                 .iter()

@@ -95,6 +95,23 @@ fn in_order(report: &Value) {
 }
 
 #[test]
+fn lessons_run_under_each_controller_and_lose_nothing() {
+    let report =
+        bench("lessons --lessons 1 --rtt 20 --profile clean --seconds 2 --congestion ours,cubic");
+    for controller in ["ours", "cubic"] {
+        let under = |pointer: &str| number(&report, &format!("/controllers/{controller}{pointer}"));
+        for (kind, least) in [("audio", 90.0), ("video_key", 1.0), ("video_delta", 50.0)] {
+            let n = under(&format!("/frames/{kind}/latency_ms/n"));
+            assert!(n >= least, "{kind} {report}");
+            assert_eq!(under(&format!("/frames/{kind}/lost")), 0.0, "{report}");
+        }
+        assert!(under("/link/sent_bytes") > 400_000.0, "{report}");
+        assert!(under("/link/window_bytes/min") > 0.0, "{report}");
+        assert_eq!(under("/link/queue_drops"), 0.0, "{report}");
+    }
+}
+
+#[test]
 fn a_wrong_wish_is_one_line() {
     let output = Command::new(binary())
         .args(["bench", "join", "--path", "hk,sgg"])

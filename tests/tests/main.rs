@@ -2,6 +2,7 @@
 //!
 //! * `bench`: each verb of `longspan bench` once.
 //! * `structure`: the arrows between crates and the purity of cores, as ARCHITECTURE.md tells them.
+//! * `congestion`: congestion controllers over an emulated link in virtual time.
 //! * `sim`: a whole backbone in virtual time.
 //! * `cli`: the command line as scripts see it.
 //! * `e2e`: `longspan up` with real clients.
@@ -9,6 +10,7 @@
 
 mod bench;
 mod cli;
+mod congestion;
 mod e2e;
 mod sim;
 mod structure;

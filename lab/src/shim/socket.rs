@@ -22,7 +22,7 @@ use quinn::{
 use super::Shim;
 use crate::{
     delay::{Queue, Refused},
-    wan::Verdict,
+    wan::{Reason, Verdict},
     world::Followed,
 };
 
@@ -38,8 +38,10 @@ const FULL_BUFFER: Duration = Duration::from_micros(200);
 pub struct Counts {
     /// Handed to the network.
     pub sent: AtomicU64,
-    /// Dropped because the model said so.
+    /// Lost on the way, as the model said.
     pub lost: AtomicU64,
+    /// Dropped where the model's bottleneck had its queue full.
+    pub queue_full: AtomicU64,
     /// Dropped because more than [`MAX_WAITING`](super::MAX_WAITING) bytes were under way.
     pub overflowed: AtomicU64,
 }
@@ -107,9 +109,17 @@ impl Socket {
             self.shim.live.follow(self.shim.me.clone(), to, net)
         });
         let verdict = lane.send(self.shim.began.time(), contents.len());
-        let Verdict::Deliver(at) = verdict else {
-            self.shim.counts.lost.fetch_add(1, Relaxed);
-            return Ok(());
+        let counts = &self.shim.counts;
+        let at = match verdict {
+            Verdict::Deliver(at) => at,
+            Verdict::Drop(reason) => {
+                let counter = match reason {
+                    Reason::Lost => &counts.lost,
+                    Reason::QueueFull => &counts.queue_full,
+                };
+                counter.fetch_add(1, Relaxed);
+                return Ok(());
+            }
         };
         let datagram = Datagram {
             destination,

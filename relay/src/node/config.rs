@@ -12,7 +12,7 @@ use longspan_topology::routes::Routes;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Directory;
-use crate::{forward::CacheConfig, roomlog, tls};
+use crate::{forward::CacheConfig, quic::transport::Transport, roomlog, tls};
 
 /// Everything a node needs to know of itself.
 #[derive(Debug, Clone)]
@@ -57,6 +57,8 @@ pub struct Config {
     pub data_dir: Option<PathBuf>,
     /// See [`Limits`].
     pub limits: Limits,
+    /// What each connection to a neighbour may do.
+    pub transport: Transport,
     /// How much of each track is kept.
     pub cache: CacheConfig,
     /// What a relay keeps of the rooms it is home of.
@@ -97,6 +99,7 @@ impl Config {
             controller_tls: None,
             data_dir: None,
             limits: Limits::default(),
+            transport: Transport::default(),
             cache: CacheConfig::default(),
             roomlog: roomlog::Limits::default(),
             fixed: None,

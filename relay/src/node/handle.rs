@@ -171,7 +171,8 @@ impl Handle {
             .into_iter()
             .map(|peer| {
                 let measured = peer.link.measured();
-                let path = peer.conn.stats().path;
+                let quic = peer.conn.stats();
+                let path = quic.path;
                 json!({
                     "node": peer.node,
                     "role": format!("{:?}", peer.role).to_lowercase(),
@@ -190,7 +191,9 @@ impl Handle {
                         "rtt_us": path.rtt.as_micros() as u64,
                         "congestion_window": path.cwnd,
                         "lost_packets": path.lost_packets,
+                        "lost_bytes": path.lost_bytes,
                         "sent_packets": path.sent_packets,
+                        "sent_bytes": quic.udp_tx.bytes,
                         "mtu": path.current_mtu,
                     },
                 })

@@ -9,14 +9,12 @@ use std::{
 
 use aws_lc_rs::hmac;
 use quinn::{
-    AckFrequencyConfig, ClientConfig, EndpointConfig, IdleTimeout, Runtime, ServerConfig,
-    TokioRuntime, TransportConfig,
-    congestion::CubicConfig,
+    ClientConfig, EndpointConfig, Runtime, ServerConfig, TokioRuntime,
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::limits;
+use super::{limits, transport};
 use crate::{
     engine::Clock,
     node::{BindError, Config},
@@ -47,7 +45,8 @@ pub(crate) fn bind(config: &Config, clock: Clock) -> Result<Endpoint, BindError>
     }
     let probes = Arc::new(probe::Socket::new(socket, clock));
 
-    let transport = Arc::new(transport(config));
+    let calls = config.limits.calls_per_peer;
+    let transport = Arc::new(transport::config(&config.transport, calls));
     let unusable = |why: String| {
         BindError::Tls(tls::Error::Parse {
             what: "certificate and key",
@@ -101,29 +100,6 @@ fn open(address: SocketAddr) -> io::Result<UdpSocket> {
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     Ok(socket.into())
-}
-
-fn transport(config: &Config) -> TransportConfig {
-    let mut transport = TransportConfig::default();
-    let mut cubic = CubicConfig::default();
-    cubic.initial_window(limits::INITIAL_WINDOW);
-    transport
-        .max_concurrent_uni_streams(limits::UNI_STREAMS.into())
-        // One more for the control stream.
-        .max_concurrent_bidi_streams((config.limits.calls_per_peer + 1).into())
-        .receive_window(limits::RECEIVE_WINDOW.into())
-        .stream_receive_window(limits::STREAM_RECEIVE_WINDOW.into())
-        .send_window(limits::SEND_WINDOW)
-        // Within one priority, the older group's stream goes first.
-        .send_fairness(false)
-        .max_idle_timeout(IdleTimeout::try_from(limits::IDLE).ok())
-        .keep_alive_interval(Some(limits::KEEP_ALIVE))
-        .initial_mtu(limits::INITIAL_MTU)
-        .ack_frequency_config(Some(AckFrequencyConfig::default()))
-        .congestion_controller_factory(Arc::new(cubic))
-        // Fragments are a later issue; what arrives meanwhile is bounded.
-        .datagram_receive_buffer_size(Some(64 << 10));
-    transport
 }
 
 /// The key that makes a restarted node's resets known to its peers. Kept over restarts where

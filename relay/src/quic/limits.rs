@@ -17,8 +17,11 @@ pub const UNSENT: u64 = 64 << 10;
 /// Bytes taken from the core and not yet accepted by QUIC; from there on nothing more is taken
 /// (one frame may exceed it).
 pub const IN_HAND: usize = 64 << 10;
-/// The first congestion window: a key frame of 80 KB and its audio leave in the first flight.
-/// RFC 6928's 14,720 B are for strangers; links here belong to one operator.
+/// What a link carries, in bits a second, unless the operator says otherwise.
+pub const LINK_CAPACITY: u64 = 200_000_000;
+/// The congestion window until the round trip is known, and its floor: a key frame of 80 KB and
+/// its audio leave in one flight. RFC 6928's 14,720 B are for strangers; links here belong to
+/// one operator.
 pub const INITIAL_WINDOW: u64 = 128 << 10;
 /// Nothing heard for so long: the connection is gone.
 pub const IDLE: Duration = Duration::from_secs(20);

@@ -1,11 +1,13 @@
 //! The QUIC driver: one endpoint, and for each neighbour one connection with its tasks.
 //!
 //! * [`limits`]: every number of the transport.
-//! * `endpoint`: the socket and its configuration.
+//! * `endpoint`: the socket; [`transport`]: what QUIC is told; `controller`: our congestion
+//!   controller as QUIC sees it.
 //! * `accept`, `dial`: how connections come about; `hello`: what is said first.
 //! * `peer`: one connection's life; `read`, `write`: its streams.
 
 mod accept;
+mod controller;
 mod dial;
 mod endpoint;
 mod hello;
@@ -13,6 +15,7 @@ pub mod limits;
 mod peer;
 mod read;
 mod refusal;
+pub mod transport;
 mod write;
 
 pub(crate) use accept::accept;
