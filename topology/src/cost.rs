@@ -44,8 +44,13 @@ impl Terms {
     }
 }
 
+/// The terms for what was measured.
+pub fn terms(metrics: &Metrics) -> Terms {
+    terms_as(metrics, None)
+}
+
 /// The terms for what was measured, and for what an operator says of it.
-pub fn terms(metrics: &Metrics, asked: Option<CostOverride>) -> Terms {
+pub fn terms_as(metrics: &Metrics, asked: Option<CostOverride>) -> Terms {
     // A lost packet is repaired after one round trip if its repair is not lost too: rtt · p / (1 − p).
     let loss = metrics.loss.clamp(0.0, 0.99);
     let rtt = metrics.rtt_us.min(TERM_LIMIT);
@@ -88,9 +93,9 @@ mod tests {
             jitter_p95_us: 1_500,
             loss: 0.2,
         };
-        let plain = terms(&metrics, None);
+        let plain = terms(&metrics);
         assert_eq!((plain.repair, plain.operator), (20_000, 0));
-        let asked = |asked| terms(&metrics, Some(asked)).operator;
+        let asked = |asked| terms_as(&metrics, Some(asked)).operator;
         assert_eq!(
             asked(CostOverride::Factor(2.0)),
             40_000 + 1_500 + 20_000 + 500
@@ -113,7 +118,7 @@ mod tests {
             Some(CostOverride::Factor(f64::NAN)),
             Some(CostOverride::Added(i64::MAX)),
         ] {
-            assert!(terms(&metrics, asked).total() < 0, "no overflow");
+            assert!(terms_as(&metrics, asked).total() < 0, "no overflow");
         }
     }
 }

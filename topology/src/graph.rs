@@ -96,7 +96,7 @@ impl Weight {
     pub fn new(net: Net, metrics: &Metrics) -> Weight {
         Weight {
             net,
-            cost_us: cost::terms(metrics, None).total(),
+            cost_us: cost::terms(metrics).total(),
             offset_us: cost::offset(metrics),
             price: 0,
             full: false,

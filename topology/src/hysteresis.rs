@@ -54,9 +54,21 @@ pub struct Judged {
     pub price: u32,
 }
 
-/// Judges a candidate, which is the best by the class's rules. `present` is the path in use as it
-/// is now, None if it cannot be used any more; `moved` is when the last move was.
+/// Judges a candidate. `present` is the present path's cost now, None if it cannot be used any
+/// more; `moved` is when the last move was.
 pub fn judge(
+    present: Option<u64>,
+    candidate: u64,
+    now: Time,
+    moved: Option<Time>,
+    hold: Duration,
+) -> Verdict {
+    let free = |cost_us| Judged { cost_us, price: 0 };
+    judge_priced(present.map(free), free(candidate), now, moved, hold)
+}
+
+/// The same where prices count; the candidate is the best by the class's rules.
+pub fn judge_priced(
     present: Option<Judged>,
     candidate: Judged,
     now: Time,
@@ -92,22 +104,11 @@ mod tests {
         Time::from_micros(seconds * 1_000_000)
     }
 
-    fn judge(
-        present: Option<u64>,
-        candidate: u64,
-        now: Time,
-        moved: Option<Time>,
-        hold: Duration,
-    ) -> Verdict {
-        let free = |cost_us| Judged { cost_us, price: 0 };
-        super::judge(present.map(free), free(candidate), now, moved, hold)
-    }
-
     #[test]
     fn what_is_cheaper_is_moved_to_after_the_hold_time_though_it_is_slower() {
         let path = |cost_us, price| Judged { cost_us, price };
         let judge =
-            |moved| super::judge(Some(path(20_000, 9)), path(60_000, 2), at(9), moved, HOLD);
+            |moved| judge_priced(Some(path(20_000, 9)), path(60_000, 2), at(9), moved, HOLD);
         assert_eq!(judge(None), Verdict::Cheaper { saved: 7 });
         assert_eq!(judge(Some(at(5))), Verdict::Held);
     }

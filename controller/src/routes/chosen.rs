@@ -227,7 +227,8 @@ fn pick(
         cost_us: pair.told_us(&way),
         price: if paths.is_priced() { way.price() } else { 0 },
     };
-    let verdict = hysteresis::judge(present.map(judged), judged(best), now, held.moved, HOLD);
+    let verdict =
+        hysteresis::judge_priced(present.map(judged), judged(best), now, held.moved, HOLD);
     match present {
         Some(present) if !verdict.moves() => (Some(present), verdict),
         _ => (Some(best), verdict),
@@ -239,9 +240,14 @@ fn told(pair: &Pair, primary: Option<Way>, from: usize, to: usize) -> Told {
     let Some(primary) = primary else {
         return Told::default();
     };
-    let others = [pair.best, pair.backup].into_iter();
-    let others = others.filter(|way| way.is_some() && !way.same_nodes(&primary));
-    let backup = others.min_by_key(|way| (way.shared(&primary, from, to), way.cost_us()));
+    let backup = match primary.same_nodes(&pair.best) {
+        true => Some(pair.backup).filter(Way::is_some),
+        false => {
+            let others = [pair.best, pair.backup].into_iter();
+            let others = others.filter(|way| way.is_some() && !way.same_nodes(&primary));
+            others.min_by_key(|way| (way.shared(&primary, from, to), way.cost_us()))
+        }
+    };
     let cost = pair.told_us(&primary);
     // Nodes order by the cost told; a path kept by hysteresis or a pin may cost more than the one
     // behind it.

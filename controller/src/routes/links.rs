@@ -194,7 +194,7 @@ impl Links {
             };
             let asked = overrides.link(from, to, &net);
             weights.push(Weight {
-                cost_us: cost::terms(&metrics, asked.cost).total(),
+                cost_us: cost::terms_as(&metrics, asked.cost).total(),
                 price: asked.price.unwrap_or(0),
                 full: entry.full,
                 cordoned: asked.cordoned,
@@ -212,6 +212,13 @@ impl Links {
         self.entries.get_mut(to)?.get_mut(from)?.get_mut(net)
     }
 
+    /// The nets over which one node reaches another, as reported last.
+    pub fn up(&self, from: &NodeId, to: &NodeId) -> impl Iterator<Item = &Net> {
+        let nets = self.entries.get(to).and_then(|entries| entries.get(from));
+        let nets = nets.into_iter().flatten();
+        nets.filter_map(|(net, entry)| (entry.up && entry.metrics.is_some()).then_some(net))
+    }
+
     /// What the last computation saw of a link, and its cost terms.
     pub fn weighed(
         &self,
@@ -222,7 +229,7 @@ impl Links {
     ) -> Option<(Metrics, Terms)> {
         let metrics = self.entry(from, to, net)?.weighed?;
         let asked = overrides.link(from, to, net);
-        Some((metrics, cost::terms(&metrics, asked.cost)))
+        Some((metrics, cost::terms_as(&metrics, asked.cost)))
     }
 
     /// All links, in order.
@@ -275,7 +282,7 @@ impl Entry {
     }
 
     fn cost(&self) -> i64 {
-        self.metrics.map_or(0, |m| cost::terms(&m, None).total())
+        self.metrics.map_or(0, |m| cost::terms(&m).total())
     }
 
     fn differs(&self) -> bool {

@@ -30,12 +30,6 @@ pub enum PinRefused {
         /// Which.
         node: NodeId,
     },
-    /// It names a node that is not there.
-    #[error("{node} is not there")]
-    Unknown {
-        /// Which.
-        node: NodeId,
-    },
     /// It crosses, or leads to, an edge.
     #[error("{node} is an edge; paths lead over relays to relays")]
     Edge {
@@ -68,7 +62,7 @@ pub enum PinRefused {
     },
 }
 
-/// Whether a path can be pinned: whether it could be taken now.
+/// Whether a path can be pinned: whether it could be taken, by what is reported now.
 pub(super) fn check(world: &World, from: &NodeId, nodes: &[NodeId]) -> Result<(), PinRefused> {
     let Some((_, crossed)) = nodes.split_last() else {
         return Err(PinRefused::Empty { from: from.clone() });
@@ -83,12 +77,7 @@ pub(super) fn check(world: &World, from: &NodeId, nodes: &[NodeId]) -> Result<()
     if let Some(node) = nodes.iter().find(|node| !seen.insert(node)) {
         return Err(PinRefused::Loop { node: node.clone() });
     }
-    for node in [from].into_iter().chain(nodes) {
-        if world.member(node).is_none() {
-            return Err(PinRefused::Unknown { node: node.clone() });
-        }
-    }
-    if let Some(node) = nodes.iter().find(|node| !world.is_relay(node)) {
+    if let Some(node) = nodes.iter().find(|node| world.is_edge(node)) {
         return Err(PinRefused::Edge { node: node.clone() });
     }
     for node in crossed {
@@ -101,16 +90,14 @@ pub(super) fn check(world: &World, from: &NodeId, nodes: &[NodeId]) -> Result<()
         return Err(PinRefused::Closed { node, what });
     }
     for (from, to) in [from].into_iter().chain(nodes).zip(nodes) {
-        let number = |node| world.graph.number(node);
-        let weights = match (number(from), number(to)) {
-            (Some(from), Some(to)) => world.graph.weights(from, to),
-            _ => &[],
-        };
+        let mut nets = world.links.up(from, to).peekable();
+        let is_up = nets.peek().is_some();
+        let is_open = nets.any(|net| !world.overrides.link(from, to, net).cordoned);
         let (from, to) = (from.clone(), to.clone());
-        if weights.is_empty() {
+        if !is_up {
             return Err(PinRefused::NoLink { from, to });
         }
-        if weights.iter().all(|weight| weight.cordoned) {
+        if !is_open {
             return Err(PinRefused::Cordoned { from, to });
         }
     }

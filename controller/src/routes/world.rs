@@ -188,12 +188,6 @@ impl World {
         changes
     }
 
-    /// A node, if it is there.
-    pub fn member(&self, node: &NodeId) -> Option<&Member> {
-        let number = self.graph.number(node)?;
-        self.members.get(number)
-    }
-
     /// The table a node should have, with the paths of every class.
     pub fn table(&self, node: usize, classes: &[Chosen]) -> Table {
         let mut classes = classes
@@ -228,10 +222,11 @@ impl World {
         found
     }
 
-    /// Whether a node is a relay that is there.
-    pub fn is_relay(&self, node: &NodeId) -> bool {
-        self.member(node)
-            .is_some_and(|member| member.role == Role::Relay)
+    /// Whether a node is known to be an edge.
+    pub fn is_edge(&self, node: &NodeId) -> bool {
+        let number = self.graph.number(node);
+        let member = number.and_then(|number| self.members.get(number));
+        member.is_some_and(|member| member.role == Role::Edge)
     }
 }
 

@@ -74,13 +74,11 @@ fn the_message_tells_classes_apart() {
     world.router.class(time, &within(&[b"CN"])).unwrap();
     world.compute();
     let table = world.router.table(&node("a")).unwrap();
-    let message = table.message(longspan_topology::routes::Version::default());
-    assert_eq!(message.routes.len(), 3);
-    assert_eq!(message.classes.len(), 1);
-    assert_eq!(
-        (message.classes[0].class, message.classes[0].routes.len()),
-        (1, 2)
-    );
+    let routes = table.routes(Version::default());
+    let message = encoding::whole(&routes);
+    let classes = message.classes.iter().map(|c| (c.class, c.routes.len()));
+    assert_eq!(classes.collect::<Vec<_>>(), [(0, 3), (1, 2)]);
+    assert_eq!(encoding::read(&message, &Routes::default()), Ok(routes));
 }
 
 #[test]

@@ -243,7 +243,7 @@ fn an_impossible_pin_is_refused_with_the_reason() {
             "the path crosses 4 relays; the limit is 3",
         ),
         ("a", "b a", "the path visits a twice"),
-        ("a", "b x", "x is not there"),
+        ("a", "b x", "no link from b to x is up"),
         (
             "b",
             "a e-1",

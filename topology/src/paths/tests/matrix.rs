@@ -1,7 +1,5 @@
 //! The bundled matrix of round trips (`lab/data`): what is to be gained there is gained.
 
-use std::path::Path;
-
 use super::world::World;
 use crate::cost::HOP_US;
 
@@ -12,9 +10,7 @@ struct Regions {
 
 impl Regions {
     fn read() -> Regions {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../lab/data/rtt_internet_ms.csv");
-        let text =
-            std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        let text = include_str!("../../../../lab/data/rtt_internet_ms.csv");
         let mut lines = text.lines();
         let names = lines.next().unwrap().split(',').skip(1);
         let row = |line: &str| {
