@@ -1,6 +1,7 @@
 //! The control plane: who is there, where rooms and streams are, which way tracks take.
 //!
 //! * [`Config`], [`Limits`]: what it is told.
+//! * [`routes`]: from measured links to tables, pure.
 //! * [`Controller`]: `bind`, then `run` until shutdown.
 
 mod backoff;
@@ -10,7 +11,7 @@ mod driver;
 mod grpc;
 mod http;
 mod limits;
-mod routes;
+pub mod routes;
 mod state;
 mod store;
 

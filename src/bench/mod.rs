@@ -3,7 +3,7 @@
 //! Each verb prints one object (`-o table|json`) with the command, the seed and the
 //! machine; docs/benchmarks.md keeps the last ones.
 //!
-//! * `floor`, `fanout`, `chain`, `join`, `lessons`, `failover`, `edge_lost`: the verbs.
+//! * `floor`, `fanout`, `chain`, `join`, `lessons`, `failover`, `edge_lost`, `routes`: the verbs.
 //! * `backbone`, `child`, `spec`, `identity`: relays as processes, edges inside this one.
 //! * `load`: what is sent and how it is counted. `usage`, `report`: CPU, memory, tables.
 
@@ -19,6 +19,7 @@ mod join;
 mod lessons;
 mod load;
 mod report;
+mod routes;
 mod spec;
 mod usage;
 
@@ -48,6 +49,8 @@ pub enum Bench {
     Failover(failover::Args),
     /// Lessons over one long link, under each congestion controller
     Lessons(lessons::Args),
+    /// Computing all paths, and those that one link's change touches
+    Routes(routes::Args),
     /// A node as a bench starts it
     #[command(hide = true)]
     Node {
@@ -67,6 +70,7 @@ pub fn run(bench: &Bench, context: &Context) -> Outcome {
         Bench::EdgeLost(args) => block_on(edge_lost::run(args))?,
         Bench::Failover(args) => failover::run(args)?,
         Bench::Lessons(args) => block_on(lessons::run(args))?,
+        Bench::Routes(args) => routes::run(args),
         Bench::Node { spec } => return spec::run(spec),
     };
     output::object(context.format, &report)

@@ -3,14 +3,17 @@
 //! Names are written once and then numbered: with 256 relays that makes a table a quarter of its
 //! size, and a change of some paths a few hundred bytes.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use longspan_proto::{
     control,
     ids::{NameError, Net, NodeId},
 };
 
-use crate::routes::{Hop, Path, Routes, Version};
+use crate::{
+    policy::MAX_CLASSES,
+    routes::{Hop, Path, Routes, Version},
+};
 
 /// The policy class of whoever asks for none.
 const DEFAULT_CLASS: u32 = 0;
@@ -55,6 +58,14 @@ pub enum Malformed {
         /// Its nets.
         nets: usize,
     },
+    /// It has paths of a policy class that cannot be.
+    #[error("it has paths of policy class {number}; the limit is {limit}")]
+    Class {
+        /// The class's number.
+        number: u32,
+        /// [`MAX_CLASSES`]; numbers are below.
+        limit: usize,
+    },
     /// One destination has two lists of paths.
     #[error("{0} is a destination twice")]
     Twice(NodeId),
@@ -82,12 +93,17 @@ pub fn read_version(told: control::TableVersion) -> Version {
 pub fn whole(routes: &Routes) -> control::Table {
     let mut names = Names::default();
     let neighbours = names.neighbours(&routes.neighbours);
-    let class = names.class(DEFAULT_CLASS, None, &routes.paths);
+    let default = names.class(DEFAULT_CLASS, None, &routes.paths);
+    let others = routes.classes.iter();
+    let others = others.filter_map(|(class, paths)| names.class((*class).into(), None, paths));
+    let classes = default.into_iter().chain(others).collect();
     control::Table {
         version: Some(version(routes.version)),
         base: None,
         neighbours: Some(neighbours),
-        classes: class.into_iter().collect(),
+        classes,
+        full: names.full(&routes.full),
+        classes_gone: Vec::new(),
         nodes: names.nodes.list,
         nets: names.nets.list,
     }
@@ -98,12 +114,20 @@ pub fn change(base: &Routes, routes: &Routes) -> control::Table {
     let mut names = Names::default();
     let moved = base.neighbours != routes.neighbours;
     let neighbours = moved.then(|| names.neighbours(&routes.neighbours));
-    let class = names.class(DEFAULT_CLASS, Some(&base.paths), &routes.paths);
+    let default = names.class(DEFAULT_CLASS, Some(&base.paths), &routes.paths);
+    let others = routes.classes.iter();
+    let others = others
+        .filter_map(|(class, paths)| names.class((*class).into(), base.classes.get(class), paths));
+    let classes = default.into_iter().chain(others).collect();
+    let old = base.classes.keys();
+    let gone = old.filter(|class| !routes.classes.contains_key(class));
     control::Table {
         version: Some(version(routes.version)),
         base: Some(version(base.version)),
         neighbours,
-        classes: class.into_iter().collect(),
+        classes,
+        full: names.full(&routes.full),
+        classes_gone: gone.map(|class| (*class).into()).collect(),
         nodes: names.nodes.list,
         nets: names.nets.list,
     }
@@ -127,23 +151,37 @@ pub fn read(told: &control::Table, held: &Routes) -> Result<Routes, Malformed> {
         (None, Some(_)) => held.neighbours.clone(),
         (None, None) => Vec::new(),
     };
-    let mut paths = match base {
-        Some(_) => held.paths.clone(),
-        None => Ways::new(),
+    let (mut paths, mut classes) = match base {
+        Some(_) => (held.paths.clone(), held.classes.clone()),
+        None => Default::default(),
     };
+    classes.retain(|class, _| !told.classes_gone.contains(&(*class).into()));
     let mut seen = HashSet::new();
-    for class in &told.classes {
-        // Classes of a newer controller are not for this node.
-        if class.class == DEFAULT_CLASS {
-            names.class(class, &mut seen, &mut paths)?;
-        }
+    for told in &told.classes {
+        let class = class(told.class)?;
+        let paths = match told.class {
+            DEFAULT_CLASS => &mut paths,
+            _ => classes.entry(class).or_default(),
+        };
+        names.class(told, &mut seen, paths)?;
     }
+    let full = told.full.iter();
+    let full = full.map(|link| Ok((names.node(link.from)?, names.node(link.to)?)));
     Ok(Routes {
         version,
         neighbours,
         paths,
+        classes,
+        full: full.collect::<Result<_, Malformed>>()?,
         ..Routes::default()
     })
+}
+
+fn class(number: u32) -> Result<u8, Malformed> {
+    let limit = MAX_CLASSES;
+    let class = u8::try_from(number).ok();
+    let class = class.filter(|class| usize::from(*class) < limit);
+    class.ok_or(Malformed::Class { number, limit })
 }
 
 /// The names of a table as it is read.
@@ -253,7 +291,16 @@ impl Names {
         }
     }
 
-    /// A class's paths, or what differs from those of `base`; none if nothing does.
+    fn full(&mut self, links: &BTreeSet<(NodeId, NodeId)>) -> Vec<control::FullLink> {
+        let link = |(from, to): &(NodeId, NodeId)| control::FullLink {
+            from: self.nodes.number(from),
+            to: self.nodes.number(to),
+        };
+        links.iter().map(link).collect()
+    }
+
+    /// A class's paths, or what differs from those of `base`; none if nothing does, unless the
+    /// class is new.
     fn class(
         &mut self,
         class: u32,
@@ -266,7 +313,9 @@ impl Names {
         let old = base.into_iter().flat_map(BTreeMap::keys);
         let gone = old.filter(|to| !paths.contains_key(*to));
         let gone: Vec<u32> = gone.map(|to| self.nodes.number(to)).collect();
-        (!routes.is_empty() || !gone.is_empty()).then_some(control::ClassRoutes {
+        let is_new = base.is_none() && class != DEFAULT_CLASS;
+        let is_said = is_new || !routes.is_empty() || !gone.is_empty();
+        is_said.then_some(control::ClassRoutes {
             class,
             routes,
             gone,

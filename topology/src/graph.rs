@@ -1,11 +1,19 @@
-//! The backbone as a graph: nodes and directed links, as measured.
+//! The backbone as a graph: relays, the edges that hang on them, and what each directed link costs.
+//!
+//! Nodes are numbered: relays by name, then edges by name. It lives as long as its set of nodes;
+//! links change in place.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use longspan_proto::{
     ids::{Net, NodeId},
     wire::Role,
 };
+
+use crate::{clocks, cost};
+
+/// ISO 3166-1 alpha-2.
+pub type Country = [u8; 2];
 
 /// What is measured of one direction of a link.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -21,7 +29,7 @@ pub struct Metrics {
     pub loss: f64,
 }
 
-/// One direction of a link.
+/// One direction of a link, as measured.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Link {
     /// Over which net.
@@ -32,48 +40,186 @@ pub struct Link {
     pub metrics: Metrics,
 }
 
+/// Whether paths may cross a node. They may begin and end at it in any case.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Transit {
+    /// They may.
+    #[default]
+    Open,
+    /// Only while there is no other way.
+    Draining,
+    /// They may not: it is cordoned.
+    Closed,
+}
+
+/// A node, as far as paths care.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Node {
+    /// Edges carry nothing for others.
+    pub role: Role,
+    /// Where it stands; none: unknown, which no residency set allows.
+    pub country: Option<Country>,
+    /// Whether paths may cross it.
+    pub transit: Transit,
+}
+
+impl Node {
+    /// An open node of no known country.
+    pub fn new(role: Role) -> Node {
+        Node {
+            role,
+            country: None,
+            transit: Transit::Open,
+        }
+    }
+}
+
+/// What one direction of a link that is up weighs in a path.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Weight {
+    /// Over which net.
+    pub net: Net,
+    /// Expected delivery latency plus the offset of the two clocks, in µs.
+    pub cost_us: i64,
+    /// That offset, as far as round trips tell it, in µs.
+    pub offset_us: i64,
+    /// Price of a GB in millionths of the operator's currency.
+    pub price: u32,
+    /// Above its share of the capacity: it takes nothing new unless nothing else reaches.
+    pub full: bool,
+    /// No path takes it.
+    pub cordoned: bool,
+}
+
+impl Weight {
+    /// Of a link as measured, free and unbounded.
+    pub fn new(net: Net, metrics: &Metrics) -> Weight {
+        Weight {
+            net,
+            cost_us: cost::terms(metrics).total(),
+            offset_us: cost::offset(metrics),
+            price: 0,
+            full: false,
+            cordoned: false,
+        }
+    }
+}
+
+/// What the difference of two clocks leaves of a link's cost may be, in µs, either way. No link is
+/// believed to be slower (a geostationary satellite's hop is 0.3 s); a cost beyond it after the
+/// clocks' offsets were estimated anew is nonsense of a report, and is cut to it.
+pub(crate) const COST_LIMIT: i64 = 4_000_000;
+
 /// Nodes and the links between them. Ordered, so that the same world gives the same paths.
 #[derive(Debug, Clone, Default)]
 pub struct Graph {
-    nodes: BTreeMap<NodeId, Role>,
-    links: BTreeMap<(NodeId, NodeId), Vec<Link>>,
+    names: Vec<NodeId>,
+    nodes: Vec<Node>,
+    numbers: HashMap<NodeId, usize>,
+    relays: usize,
+    /// At `from * relays + to`: by net. Nothing leads to an edge.
+    weights: Vec<Vec<Weight>>,
+    /// What each node's clock is ahead of the others', in µs, as far as round trips tell it.
+    clocks: Vec<i64>,
+    /// Counts the estimates of `clocks`; 0: none yet.
+    epoch: u64,
+    /// A link's cost went out of bounds by the present estimate.
+    skewed: bool,
 }
 
 impl Graph {
-    /// Adds a node, or changes its role.
-    pub fn add_node(&mut self, node: NodeId, role: Role) {
-        self.nodes.insert(node, role);
-    }
-
-    /// Sets the link from `from` to `to` over `link.net`. Ignored while one of them is unknown.
-    pub fn set_link(&mut self, from: NodeId, to: NodeId, link: Link) {
-        if from == to || !self.nodes.contains_key(&from) || !self.nodes.contains_key(&to) {
-            return;
+    /// Nodes without links. At most 65,535.
+    pub fn new(nodes: impl IntoIterator<Item = (NodeId, Node)>) -> Graph {
+        let mut nodes: Vec<(NodeId, Node)> = nodes.into_iter().collect();
+        nodes.sort_by(|(a, x), (b, y)| {
+            let is_edge = |node: &Node| node.role != Role::Relay;
+            (is_edge(x), a).cmp(&(is_edge(y), b))
+        });
+        nodes.dedup_by(|(a, _), (b, _)| a == b);
+        // Numbers in paths are 16 bits wide; the highest means "none".
+        nodes.truncate(usize::from(u16::MAX));
+        let relays = nodes.iter().filter(|(_, n)| n.role == Role::Relay).count();
+        let (names, nodes): (Vec<_>, Vec<_>) = nodes.into_iter().unzip();
+        let numbers = names.iter().cloned().enumerate();
+        Graph {
+            numbers: numbers.map(|(number, name)| (name, number)).collect(),
+            relays,
+            weights: vec![Vec::new(); nodes.len() * relays],
+            clocks: vec![0; nodes.len()],
+            epoch: 0,
+            skewed: false,
+            names,
+            nodes,
         }
-        let links = self.links.entry((from, to)).or_default();
-        match links.iter_mut().find(|l| l.net == link.net) {
-            Some(known) => *known = link,
-            None => {
-                links.push(link);
-                links.sort_by(|a, b| a.net.cmp(&b.net));
-            }
+    }
+
+    /// All nodes: relays, then edges.
+    pub fn names(&self) -> &[NodeId] {
+        &self.names
+    }
+
+    /// How many of them are relays.
+    pub fn relays(&self) -> usize {
+        self.relays
+    }
+
+    /// A node's number.
+    pub fn number(&self, node: &NodeId) -> Option<usize> {
+        self.numbers.get(node).copied()
+    }
+
+    /// A node by its number.
+    pub fn node(&self, number: usize) -> &Node {
+        &self.nodes[number]
+    }
+
+    /// The links from one node to a relay, by net.
+    pub fn weights(&self, from: usize, to: usize) -> &[Weight] {
+        &self.weights[from * self.relays + to]
+    }
+
+    /// Sets all links from one node to a relay; whether that changed anything. Nothing leads to an
+    /// edge or from a node to itself.
+    pub fn set(&mut self, from: usize, to: usize, mut weights: Vec<Weight>) -> bool {
+        if from == to || to >= self.relays {
+            return false;
+        }
+        weights.sort_by(|a, b| a.net.cmp(&b.net));
+        weights.truncate(usize::from(u8::MAX));
+        let present = &self.weights[from * self.relays + to];
+        if *present == weights {
+            return false;
+        }
+        let in_bounds =
+            |w: &Weight| self.above_clocks(from, to, w).unsigned_abs() <= COST_LIMIT as u64;
+        // One that was out of bounds stays cut: estimating anew did not help it.
+        self.skewed |= !weights.iter().all(in_bounds) && present.iter().all(in_bounds);
+        self.weights[from * self.relays + to] = weights;
+        true
+    }
+
+    /// Estimates the clocks anew if that is needed. Call it after a run of changes.
+    pub fn settle(&mut self) {
+        if self.skewed || self.epoch == 0 {
+            self.clocks = clocks::estimate(self);
+            self.skewed = false;
+            self.epoch += 1;
         }
     }
 
-    /// All nodes with their roles, in order of their names.
-    pub fn nodes(&self) -> impl Iterator<Item = (&NodeId, Role)> {
-        self.nodes.iter().map(|(node, role)| (node, *role))
+    /// Which estimate of the clocks is in force; costs are comparable within one.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
     }
 
-    /// All links, in order.
-    pub fn links(&self) -> impl Iterator<Item = (&NodeId, &NodeId, &Link)> {
-        self.links
-            .iter()
-            .flat_map(|((from, to), links)| links.iter().map(move |link| (from, to, link)))
+    /// A link's cost without the clocks' offset, in µs, cut to ± [`COST_LIMIT`].
+    pub(crate) fn cost(&self, from: usize, to: usize, weight: &Weight) -> i32 {
+        let cost = self.above_clocks(from, to, weight);
+        cost.clamp(-COST_LIMIT, COST_LIMIT) as i32
     }
 
-    /// A node's role.
-    pub fn role(&self, node: &NodeId) -> Option<Role> {
-        self.nodes.get(node).copied()
+    fn above_clocks(&self, from: usize, to: usize, weight: &Weight) -> i64 {
+        let apart = self.clocks[to].saturating_sub(self.clocks[from]);
+        weight.cost_us.saturating_sub(apart)
     }
 }

@@ -20,6 +20,15 @@ pub enum Verdict {
         /// Gain in µs.
         gain_us: u64,
     },
+    /// It saves money within the latency budget.
+    Cheaper {
+        /// By how much a GB costs less, in millionths of the operator's currency.
+        saved: u32,
+    },
+    /// The present path crosses a draining node: it leaves while both work.
+    Drained,
+    /// An operator pinned the other one.
+    Pinned,
     /// Kept: the gain is too small.
     SmallGain {
         /// Gain in µs; 0 for none.
@@ -32,8 +41,17 @@ pub enum Verdict {
 impl Verdict {
     /// Whether to move.
     pub fn moves(self) -> bool {
-        matches!(self, Verdict::Failed | Verdict::Better { .. })
+        !matches!(self, Verdict::SmallGain { .. } | Verdict::Held)
     }
+}
+
+/// What a path is judged by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Judged {
+    /// Expected delivery latency in µs.
+    pub cost_us: u64,
+    /// Price of a GB in millionths of the operator's currency; 0 where prices do not count.
+    pub price: u32,
 }
 
 /// Judges a candidate. `present` is the present path's cost now, None if it cannot be used any
@@ -45,17 +63,34 @@ pub fn judge(
     moved: Option<Time>,
     hold: Duration,
 ) -> Verdict {
+    let free = |cost_us| Judged { cost_us, price: 0 };
+    judge_priced(present.map(free), free(candidate), now, moved, hold)
+}
+
+/// The same where prices count; the candidate is the best by the class's rules.
+pub fn judge_priced(
+    present: Option<Judged>,
+    candidate: Judged,
+    now: Time,
+    moved: Option<Time>,
+    hold: Duration,
+) -> Verdict {
     let Some(present) = present else {
         return Verdict::Failed;
     };
-    let gain_us = present.saturating_sub(candidate);
-    let least = ((present as f64 * GAIN_SHARE) as u64).max(GAIN_US);
-    if gain_us < least {
+    let gain_us = present.cost_us.saturating_sub(candidate.cost_us);
+    let least = ((present.cost_us as f64 * GAIN_SHARE) as u64).max(GAIN_US);
+    let saved = present.price.saturating_sub(candidate.price);
+    let verdict = if saved > 0 {
+        Verdict::Cheaper { saved }
+    } else if gain_us >= least {
+        Verdict::Better { gain_us }
+    } else {
         return Verdict::SmallGain { gain_us };
-    }
+    };
     match moved {
         Some(moved) if now.saturating_since(moved) < hold => Verdict::Held,
-        _ => Verdict::Better { gain_us },
+        _ => verdict,
     }
 }
 
@@ -67,6 +102,15 @@ mod tests {
 
     fn at(seconds: u64) -> Time {
         Time::from_micros(seconds * 1_000_000)
+    }
+
+    #[test]
+    fn what_is_cheaper_is_moved_to_after_the_hold_time_though_it_is_slower() {
+        let path = |cost_us, price| Judged { cost_us, price };
+        let judge =
+            |moved| judge_priced(Some(path(20_000, 9)), path(60_000, 2), at(9), moved, HOLD);
+        assert_eq!(judge(None), Verdict::Cheaper { saved: 7 });
+        assert_eq!(judge(Some(at(5))), Verdict::Held);
     }
 
     #[test]

@@ -1,13 +1,13 @@
-//! A node's table: made by a controller, checked by the node before it uses it.
+//! A node's table: checked before it is used, whoever made it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashSet;
 
 use longspan_proto::{ids::NodeId, wire::Role};
 
 use crate::{
-    graph::Graph,
-    paths::{Index, MAX_INTERMEDIATES},
-    routes::{Routes, Version},
+    paths::MAX_INTERMEDIATES,
+    policy::MAX_CLASSES,
+    routes::{Path, Routes, Version},
 };
 
 /// Why a table is not taken; the text goes back to the controller (`TableNack`).
@@ -61,27 +61,14 @@ pub enum Refusal {
         /// [`MAX_INTERMEDIATES`] and the destination.
         limit: usize,
     },
-}
-
-/// The tables of all nodes of `graph`, at one version. `neighbours` says whom a node shall be
-/// connected to; `attached` names for each edge its relays, best first.
-pub fn build(
-    graph: &Graph,
-    version: Version,
-    neighbours: impl Fn(&NodeId) -> Vec<NodeId>,
-    attached: &HashMap<NodeId, Vec<NodeId>>,
-) -> BTreeMap<NodeId, Routes> {
-    let index = Index::new(graph);
-    let table = |node: &NodeId| Routes {
-        version,
-        neighbours: neighbours(node),
-        paths: index.from(node).into_iter().collect(),
-        attached: attached.clone(),
-    };
-    graph
-        .nodes()
-        .map(|(node, _)| (node.clone(), table(node)))
-        .collect()
+    /// It has paths of a policy class that cannot be.
+    #[error("it has paths of policy class {class}; the limit is {limit}")]
+    Class {
+        /// The class's number.
+        class: u8,
+        /// [`MAX_CLASSES`]; numbers are below.
+        limit: usize,
+    },
 }
 
 /// Whether `me` may use `routes`. `held` is the version in use (the same one again is fine);
@@ -105,38 +92,57 @@ pub fn check(
     for node in &routes.neighbours {
         known(&|| "the list of neighbours".into(), node)?;
     }
-    for (destination, paths) in &routes.paths {
+    if let Some((class, limit)) = routes
+        .classes
+        .keys()
+        .map(|class| (*class, MAX_CLASSES))
+        .find(|(class, limit)| usize::from(*class) >= *limit)
+    {
+        return Err(Refusal::Class { class, limit });
+    }
+    let classes = std::iter::once(&routes.paths).chain(routes.classes.values());
+    for (destination, paths) in classes.flatten() {
         for path in paths {
-            let destination = || destination.clone();
-            let (hops, limit) = (path.hops.len(), MAX_INTERMEDIATES + 1);
-            if path.hops.last().map(|hop| &hop.node) != Some(&destination()) {
-                let destination = destination();
-                return Err(Refusal::WrongEnd { destination });
-            }
-            if hops > limit {
-                let destination = destination();
-                return Err(Refusal::TooLong {
-                    destination,
-                    hops,
-                    limit,
-                });
-            }
-            let mut crossed = HashSet::from([me]);
-            for hop in &path.hops {
-                let node = &hop.node;
-                if !crossed.insert(node) {
-                    return Err(Refusal::Loop {
-                        destination: destination(),
-                        node: node.clone(),
-                    });
-                }
-                if known(&|| format!("the path to {}", destination()), node)? != Role::Relay {
-                    return Err(Refusal::OverEdge {
-                        destination: destination(),
-                        node: node.clone(),
-                    });
-                }
-            }
+            check_path(me, destination, path, &known)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_path(
+    me: &NodeId,
+    to: &NodeId,
+    path: &Path,
+    known: &impl Fn(&dyn Fn() -> String, &NodeId) -> Result<Role, Refusal>,
+) -> Result<(), Refusal> {
+    let destination = || to.clone();
+    let (hops, limit) = (path.hops.len(), MAX_INTERMEDIATES + 1);
+    if path.hops.last().map(|hop| &hop.node) != Some(to) {
+        let destination = destination();
+        return Err(Refusal::WrongEnd { destination });
+    }
+    if hops > limit {
+        let destination = destination();
+        return Err(Refusal::TooLong {
+            destination,
+            hops,
+            limit,
+        });
+    }
+    let mut crossed = HashSet::from([me]);
+    for hop in &path.hops {
+        let node = &hop.node;
+        if !crossed.insert(node) {
+            return Err(Refusal::Loop {
+                destination: destination(),
+                node: node.clone(),
+            });
+        }
+        if known(&|| format!("the path to {to}"), node)? != Role::Relay {
+            return Err(Refusal::OverEdge {
+                destination: destination(),
+                node: node.clone(),
+            });
         }
     }
     Ok(())
@@ -147,10 +153,7 @@ mod tests {
     use longspan_proto::ids::Net;
 
     use super::*;
-    use crate::{
-        graph::{Link, Metrics},
-        routes::{Hop, Path},
-    };
+    use crate::routes::{Hop, Path};
 
     fn node(name: &str) -> NodeId {
         NodeId::new(name).unwrap()
@@ -241,36 +244,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_built_is_taken() {
-        let mut graph = Graph::default();
-        let nodes = ["a", "b", "c", "d", "e-1"].map(node);
-        for n in &nodes {
-            graph.add_node(n.clone(), role(n).unwrap());
-        }
-        for (i, from) in nodes.iter().enumerate() {
-            for (j, to) in nodes.iter().enumerate() {
-                let delay = (i * 7 + j * 11) % 13 + 1;
-                let metrics = Metrics {
-                    raw_delay_us: delay as i64 * 1_000,
-                    rtt_us: delay as u64 * 2_000,
-                    jitter_p95_us: 0,
-                    loss: 0.0,
-                };
-                let link = Link {
-                    net: Net::internet(),
-                    up: true,
-                    metrics,
-                };
-                graph.set_link(from.clone(), to.clone(), link);
-            }
-        }
-        let attached = HashMap::from([(node("e-1"), vec![node("a")])]);
-        let tables = build(&graph, Version::default(), |_| Vec::new(), &attached);
-        assert_eq!(tables.len(), 5);
-        for (me, routes) in &tables {
-            assert_eq!(check(me, None, routes, role), Ok(()), "{me}");
-            assert!(!routes.paths.contains_key("e-1"));
-            assert_eq!(routes.attached, attached);
-        }
+    fn paths_of_every_class_are_checked() {
+        let with = |class, to, paths| Routes {
+            classes: [(class, table(to, paths).paths)].into(),
+            ..Default::default()
+        };
+        let answer = check(&node("a"), None, &with(63, "c", "b c"), role);
+        assert_eq!(answer, Ok(()));
+        assert_eq!(
+            refused(&with(5, "c", "b b c")),
+            "the path to c crosses b twice"
+        );
+        assert_eq!(
+            refused(&with(64, "c", "b c")),
+            "it has paths of policy class 64; the limit is 64"
+        );
     }
 }

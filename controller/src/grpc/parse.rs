@@ -313,5 +313,10 @@ fn link(report: control::LinkReport) -> Parsed<Report> {
         up: report.up,
         metrics,
     };
-    Ok(Report { from, link })
+    let rate_bps = report.rate_bps;
+    Ok(Report {
+        from,
+        link,
+        rate_bps,
+    })
 }

@@ -1,23 +1,23 @@
-//! What nodes measured of the links that end at them.
+//! What nodes measured of the links that end at them, and what that weighs in a path.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
-use longspan_proto::{
-    ids::{Net, NodeId},
-    time::Time,
-    wire::Role,
-};
+use longspan_proto::ids::{Net, NodeId};
 use longspan_topology::{
-    cost::{self, HOP_US, Terms},
-    graph::{Graph, Link, Metrics},
-    hysteresis::Verdict,
-    routes::{Hop, Path},
+    cost::{self, Terms},
+    graph::{Link, Metrics, Weight},
 };
 use serde::Serialize;
+
+use super::Overrides;
 
 /// A link's cost has changed when it moved by this much since the last computation. A third of the
 /// least gain a path moves for (3 ms), so that no worthwhile move is missed for long over three links.
 const SMALL_US: u64 = 1_000;
+/// A link that carries more than this share of its capacity is full (DESIGN §4) …
+const FULL_SHARE: f64 = 0.8;
+/// … until it carries less than this, so that it does not open and close with every report.
+const FREE_SHARE: f64 = 0.7;
 
 /// One direction of a link, as the receiving end measured it.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +26,8 @@ pub struct Report {
     pub from: NodeId,
     /// Over which net, whether packets arrive, and how.
     pub link: Link,
+    /// What arrives, in bit/s.
+    pub rate_bps: u64,
 }
 
 /// A link as operators see it. Delays in ms.
@@ -49,213 +51,236 @@ pub struct LinkView {
     pub jitter_ms: Option<f64>,
     /// 0 … 1.
     pub loss: Option<f64>,
+    /// It carries so much that it takes nothing new.
+    pub full: bool,
 }
-
-type Name = (NodeId, NodeId, Net);
 
 #[derive(Debug, Clone)]
 struct Entry {
     up: bool,
     /// As measured while it was up last; none if it never was.
     metrics: Option<Metrics>,
+    rate_bps: u64,
+    full: bool,
     /// What the last computation saw.
     computed: Option<(bool, i64)>,
+    /// Of what it saw, if the link could be used.
+    weighed: Option<Metrics>,
 }
 
+/// Everything reported. By the receiving end, as reports come; then by the sending end and net.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Links {
-    entries: BTreeMap<Name, Entry>,
-    /// Usable links at the last computation.
-    usable: HashMap<Name, Metrics>,
+    entries: BTreeMap<NodeId, BTreeMap<NodeId, BTreeMap<Net, Entry>>>,
+    /// (from, to) whose weights may be others than at the last computation.
+    changed: BTreeSet<(NodeId, NodeId)>,
 }
 
 impl Links {
-    /// Whether anything changed that a path may depend on.
-    pub fn report(&mut self, to: &NodeId, reports: &[Report]) -> bool {
-        let mut changed = false;
-        let names: Vec<Name> = reports
-            .iter()
-            .map(|r| (r.from.clone(), to.clone(), r.link.net.clone()))
-            .collect();
-        for (name, report) in names.iter().zip(reports) {
-            let entry = self.entries.entry(name.clone()).or_insert(Entry {
+    /// Takes a report; whether anything changed that a path may depend on.
+    pub fn report(&mut self, to: &NodeId, reports: &[Report], overrides: &Overrides) -> bool {
+        let before = self.changed.len();
+        let entries = self.entries.entry(to.clone()).or_default();
+        let mut named = BTreeSet::new();
+        let mut differing = Vec::new();
+        for report in reports {
+            let nets = entries.entry(report.from.clone()).or_default();
+            let entry = nets.entry(report.link.net.clone()).or_insert(Entry {
                 up: false,
                 metrics: None,
+                rate_bps: 0,
+                full: false,
                 computed: None,
+                weighed: None,
             });
-            entry.up = report.link.up;
-            if report.link.up {
-                entry.metrics = Some(report.link.metrics);
+            let full = entry.full;
+            entry.take(report, || {
+                overrides
+                    .link(&report.from, to, &report.link.net)
+                    .capacity_bps
+            });
+            if entry.differs() || entry.full != full {
+                differing.push(report.from.clone());
             }
-            changed |= entry.differs();
+            named.insert((&report.from, &report.link.net));
         }
-        for (name, entry) in &mut self.entries {
-            if name.1 == *to && entry.up && !names.contains(name) {
-                entry.up = false;
-                changed |= entry.differs();
+        for (from, nets) in entries.iter_mut() {
+            for (net, entry) in nets.iter_mut().filter(|(_, entry)| entry.up) {
+                if !named.contains(&(from, net)) {
+                    entry.up = false;
+                    if entry.differs() {
+                        differing.push(from.clone());
+                    }
+                }
             }
         }
-        changed
+        for from in differing {
+            self.touch(&from, to);
+        }
+        self.changed.len() > before
+    }
+
+    /// What goes one way tells of a node that reports nothing of the other.
+    fn touch(&mut self, a: &NodeId, b: &NodeId) {
+        self.changed.insert((a.clone(), b.clone()));
+        self.changed.insert((b.clone(), a.clone()));
+    }
+
+    /// All links of a node are to be weighed anew.
+    pub fn touch_all_of(&mut self, node: &NodeId) {
+        let into = self.entries.get(node).into_iter().flat_map(BTreeMap::keys);
+        let out = self
+            .entries
+            .iter()
+            .filter(|(_, from)| from.contains_key(node));
+        let others: BTreeSet<NodeId> = into.chain(out.map(|(to, _)| to)).cloned().collect();
+        for other in others {
+            self.touch(node, &other);
+        }
+    }
+
+    /// All links are to be weighed anew.
+    pub fn touch_all(&mut self) {
+        for (to, from) in &self.entries {
+            let pairs = from.keys().map(|from| (from.clone(), to.clone()));
+            self.changed.extend(pairs);
+        }
     }
 
     pub fn forget(&mut self, node: &NodeId) {
-        self.entries
-            .retain(|(from, to, _), _| from != node && to != node);
+        self.entries.remove(node);
+        for from in self.entries.values_mut() {
+            from.remove(node);
+        }
+        self.changed.retain(|(from, to)| from != node && to != node);
     }
 
-    /// The usable links between these nodes.
-    pub fn graph(&mut self, nodes: &[(NodeId, Role, bool)]) -> Graph {
-        let mut graph = Graph::default();
-        let mut reports: HashMap<&NodeId, bool> = HashMap::new();
-        for (id, role, has_session) in nodes {
-            graph.add_node(id.clone(), *role);
-            reports.insert(id, *has_session);
-        }
-        let mut usable = HashMap::new();
-        for (name, entry) in &self.entries {
-            let Some(metrics) = entry.metrics else {
-                continue;
-            };
-            let (from, to, net) = name;
+    /// What is to be weighed anew, from now on known.
+    pub fn take_changed(&mut self) -> BTreeSet<(NodeId, NodeId)> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// The links from one node to another that can be used, as a computation sees them from now on.
+    pub fn weigh(
+        &mut self,
+        from: &NodeId,
+        to: &NodeId,
+        reports: impl Fn(&NodeId) -> bool,
+        overrides: &Overrides,
+    ) -> Vec<Weight> {
+        let nets = self.entries.get(to).and_then(|entries| entries.get(from));
+        let nets: Vec<Net> = nets.into_iter().flat_map(BTreeMap::keys).cloned().collect();
+        let mut weights = Vec::new();
+        for net in nets {
             // A node without a session reports nothing. What goes the other way tells whether it
             // lives; if that is not known either, the link stays as it was: losing controllers
             // must not lose links.
-            let up = if reports.get(to).copied().unwrap_or(false) {
-                entry.up
-            } else {
-                let back = self.entries.get(&(to.clone(), from.clone(), net.clone()));
-                let heard = reports.get(from).copied().unwrap_or(false);
-                back.filter(|_| heard).map_or(entry.up, |back| back.up)
+            let heard = reports(from);
+            let back = self
+                .entry(to, from, &net)
+                .filter(|_| heard)
+                .map(|back| back.up);
+            let Some(entry) = self.entry_mut(from, to, &net) else {
+                continue;
             };
-            let link = Link {
-                net: net.clone(),
-                up,
-                metrics,
+            let up = match reports(to) {
+                true => entry.up,
+                false => back.unwrap_or(entry.up),
             };
-            if up {
-                usable.insert(name.clone(), metrics);
-            }
-            graph.set_link(from.clone(), to.clone(), link);
-        }
-        self.usable = usable;
-        graph
-    }
-
-    /// A computation has seen everything.
-    pub fn computed(&mut self) {
-        for entry in self.entries.values_mut() {
             entry.computed = Some((entry.up, entry.cost()));
+            entry.weighed = entry.metrics.filter(|_| up);
+            let Some(metrics) = entry.weighed else {
+                continue;
+            };
+            let asked = overrides.link(from, to, &net);
+            weights.push(Weight {
+                cost_us: cost::terms_as(&metrics, asked.cost).total(),
+                price: asked.price.unwrap_or(0),
+                full: entry.full,
+                cordoned: asked.cordoned,
+                ..Weight::new(net, &metrics)
+            });
         }
+        weights
     }
 
-    /// The paths to take out of those `found` (best first) and the one in use `before`, and why
-    /// the primary moved, if it did.
-    pub fn choose(
+    fn entry(&self, from: &NodeId, to: &NodeId, net: &Net) -> Option<&Entry> {
+        self.entries.get(to)?.get(from)?.get(net)
+    }
+
+    fn entry_mut(&mut self, from: &NodeId, to: &NodeId, net: &Net) -> Option<&mut Entry> {
+        self.entries.get_mut(to)?.get_mut(from)?.get_mut(net)
+    }
+
+    /// The nets over which one node reaches another, as reported last.
+    pub fn up(&self, from: &NodeId, to: &NodeId) -> impl Iterator<Item = &Net> {
+        let nets = self.entries.get(to).and_then(|entries| entries.get(from));
+        let nets = nets.into_iter().flatten();
+        nets.filter_map(|(net, entry)| (entry.up && entry.metrics.is_some()).then_some(net))
+    }
+
+    /// What the last computation saw of a link, and its cost terms.
+    pub fn weighed(
         &self,
-        now: Time,
         from: &NodeId,
-        before: Option<&Path>,
-        found: Vec<Path>,
-        moved: Option<Time>,
-    ) -> (Vec<Path>, Option<Verdict>) {
-        let (Some(before), Some(best)) = (before, found.first()) else {
-            return (ordered(found), None);
-        };
-        if before.hops == best.hops {
-            return (ordered(found), None);
-        }
-        // Both are compared by raw costs, from whose difference the clocks' offset is gone, on
-        // top of the candidate's absolute cost.
-        let present = self.raw_cost(from, &before.hops).map(|raw| {
-            let candidate = self.raw_cost(from, &best.hops).unwrap_or(raw);
-            best.cost_us.saturating_add_signed(raw - candidate)
-        });
-        let verdict = super::judge(present, best.cost_us, now, moved);
-        if verdict.moves() {
-            return (ordered(found), Some(verdict));
-        }
-        let kept = Path {
-            hops: before.hops.clone(),
-            cost_us: self.shown_cost(from, &before.hops),
-        };
-        let others = found.into_iter().filter(|path| path.hops != kept.hops);
-        let paths = std::iter::once(kept.clone()).chain(others.take(1));
-        (ordered(paths.collect()), None)
+        to: &NodeId,
+        net: &Net,
+        overrides: &Overrides,
+    ) -> Option<(Metrics, Terms)> {
+        let metrics = self.entry(from, to, net)?.weighed?;
+        let asked = overrides.link(from, to, net);
+        Some((metrics, cost::terms_as(&metrics, asked.cost)))
     }
 
-    /// Sum of the links' costs, offsets included; none if a link cannot be used.
-    fn raw_cost(&self, from: &NodeId, hops: &[Hop]) -> Option<i64> {
-        self.terms(from, hops)
-            .map(|terms| terms.map(|t| t.total()))
-            .sum()
-    }
-
-    /// As `paths` tells it: half the round trips and the hops.
-    fn shown_cost(&self, from: &NodeId, hops: &[Hop]) -> u64 {
-        let metrics = self.along(from, hops);
-        metrics
-            .map(|m| m.map_or(0, |m| m.rtt_us / 2) + HOP_US as u64)
-            .sum()
-    }
-
-    /// The cost terms of each link of a path; none for one that cannot be used.
-    pub fn terms<'a>(
-        &'a self,
-        from: &'a NodeId,
-        hops: &'a [Hop],
-    ) -> impl Iterator<Item = Option<Terms>> + 'a {
-        self.along(from, hops).map(|m| m.map(|m| cost::terms(&m)))
-    }
-
-    /// What is known of each link of a path.
-    pub fn along<'a>(
-        &'a self,
-        from: &'a NodeId,
-        hops: &'a [Hop],
-    ) -> impl Iterator<Item = Option<Metrics>> + 'a {
-        let starts = std::iter::once(from).chain(hops.iter().map(|hop| &hop.node));
-        starts.zip(hops).map(|(at, hop)| {
-            let name = (at.clone(), hop.node.clone(), hop.net.clone());
-            self.usable.get(&name).copied()
-        })
-    }
-
-    /// Whether some net leads from one to the other.
-    pub fn any_up(&self, from: &NodeId, to: &NodeId) -> bool {
-        let usable = |(name, entry): (&Name, &Entry)| {
-            name.0 == *from && name.1 == *to && entry.up && entry.metrics.is_some()
-        };
-        self.entries.iter().any(usable)
-    }
-
+    /// All links, in order.
     pub fn view(&self) -> Vec<LinkView> {
         let ms = |us: f64| us / 1_000.0;
-        let view = |((from, to, net), entry): (&Name, &Entry)| {
-            let back = self.entries.get(&(to.clone(), from.clone(), net.clone()));
-            let back = back.and_then(|back| back.metrics);
-            let delay = entry.metrics.map(|m| {
-                let rtt = m.rtt_us as f64;
-                back.map_or(rtt / 2.0, |back| {
-                    let sum = (m.raw_delay_us + back.raw_delay_us) as f64;
-                    if sum > 0.0 { sum / 2.0 } else { rtt / 2.0 }
-                })
-            });
-            LinkView {
-                from: from.clone(),
-                to: to.clone(),
-                net: net.clone(),
-                up: entry.up,
-                rtt_ms: entry.metrics.map(|m| ms(m.rtt_us as f64)),
-                delay_ms: delay.map(ms),
-                jitter_ms: entry.metrics.map(|m| ms(m.jitter_p95_us as f64)),
-                loss: entry.metrics.map(|m| m.loss),
+        let mut views = Vec::new();
+        for (to, entries) in &self.entries {
+            let nets = entries
+                .iter()
+                .flat_map(|(from, nets)| nets.iter().map(move |n| (from, n)));
+            for (from, (net, entry)) in nets {
+                let back = self.entry(to, from, net).and_then(|back| back.metrics);
+                let delay = entry.metrics.map(|m| {
+                    let rtt = m.rtt_us as f64;
+                    back.map_or(rtt / 2.0, |back| {
+                        let sum = (m.raw_delay_us + back.raw_delay_us) as f64;
+                        if sum > 0.0 { sum / 2.0 } else { rtt / 2.0 }
+                    })
+                });
+                views.push(LinkView {
+                    from: from.clone(),
+                    to: to.clone(),
+                    net: net.clone(),
+                    up: entry.up,
+                    rtt_ms: entry.metrics.map(|m| ms(m.rtt_us as f64)),
+                    delay_ms: delay.map(ms),
+                    jitter_ms: entry.metrics.map(|m| ms(m.jitter_p95_us as f64)),
+                    loss: entry.metrics.map(|m| m.loss),
+                    full: entry.full,
+                });
             }
-        };
-        self.entries.iter().map(view).collect()
+        }
+        views.sort_by(|a, b| (&a.from, &a.to, &a.net).cmp(&(&b.from, &b.to, &b.net)));
+        views
     }
 }
 
 impl Entry {
+    fn take(&mut self, report: &Report, capacity_bps: impl Fn() -> Option<u64>) {
+        self.up = report.link.up;
+        if report.link.up {
+            self.metrics = Some(report.link.metrics);
+        }
+        self.rate_bps = report.rate_bps;
+        if self.rate_bps > 0 || self.full {
+            let bound = if self.full { FREE_SHARE } else { FULL_SHARE };
+            let over = |capacity: u64| self.rate_bps as f64 > capacity as f64 * bound;
+            self.full = capacity_bps().is_some_and(over);
+        }
+    }
+
     fn cost(&self) -> i64 {
         self.metrics.map_or(0, |m| cost::terms(&m).total())
     }
@@ -265,15 +290,4 @@ impl Entry {
             up != self.up || (self.up && cost.abs_diff(self.cost()) >= SMALL_US)
         })
     }
-}
-
-/// Best first also by the cost told, since nodes order by it: a path kept by hysteresis may cost
-/// more than the one behind it.
-fn ordered(mut paths: Vec<Path>) -> Vec<Path> {
-    let mut least = 0;
-    for path in &mut paths {
-        path.cost_us = path.cost_us.max(least);
-        least = path.cost_us;
-    }
-    paths
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use longspan_proto::ids::{Net, NodeId};
+pub use longspan_topology::cost::CostOverride;
 
 /// Everything in force now. [`Router::set_overrides`](super::Router::set_overrides) replaces all
 /// of it.
@@ -10,8 +11,8 @@ use longspan_proto::ids::{Net, NodeId};
 pub struct Overrides {
     /// By node.
     pub nodes: BTreeMap<NodeId, NodeOverride>,
-    /// By (from, to, net), one direction each; without a net: over every net. The one with a net
-    /// hides the one without.
+    /// By (from, to, net), one direction each; without a net: over every net. Where both say
+    /// something, a cordon of either counts, and of the rest what is said with the net.
     pub links: BTreeMap<(NodeId, NodeId, Option<Net>), LinkOverride>,
     /// By (from, to): the path to take, as the nodes after `from`, `to` the last. Check it with
     /// [`Router::check_pin`](super::Router::check_pin) before it is stored; one that has become
@@ -41,11 +42,24 @@ pub struct LinkOverride {
     pub capacity_bps: Option<u64>,
 }
 
-/// A link's cost as the operator sees it.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum CostOverride {
-    /// This many µs more (or fewer, if negative) than measured.
-    Added(i64),
-    /// This many times the expected latency (half the round trip and the other terms), 0.1 … 100.
-    Factor(f64),
+impl Overrides {
+    /// What is asked of one link.
+    pub(super) fn link(&self, from: &NodeId, to: &NodeId, net: &Net) -> LinkOverride {
+        if self.links.is_empty() {
+            return LinkOverride::default();
+        }
+        let ends = |net| (from.clone(), to.clone(), net);
+        let own = self
+            .links
+            .get(&ends(Some(net.clone())))
+            .copied()
+            .unwrap_or_default();
+        let all = self.links.get(&ends(None)).copied().unwrap_or_default();
+        LinkOverride {
+            cordoned: own.cordoned || all.cordoned,
+            cost: own.cost.or(all.cost),
+            price: own.price.or(all.price),
+            capacity_bps: own.capacity_bps.or(all.capacity_bps),
+        }
+    }
 }

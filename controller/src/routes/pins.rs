@@ -1,9 +1,11 @@
 //! Paths that operators pin.
 
-use longspan_proto::ids::NodeId;
-use longspan_topology::paths::MAX_INTERMEDIATES;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{NodeOverride, Router};
+use longspan_proto::ids::NodeId;
+use longspan_topology::paths::{MAX_INTERMEDIATES, Paths, Way};
+
+use super::{NodeOverride, world::World};
 
 /// Why a path cannot be pinned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +30,20 @@ pub enum PinRefused {
         /// Which.
         node: NodeId,
     },
+    /// It crosses, or leads to, an edge.
+    #[error("{node} is an edge; paths lead over relays to relays")]
+    Edge {
+        /// Which.
+        node: NodeId,
+    },
+    /// The link between two nodes is cordoned.
+    #[error("the link from {from} to {to} is cordoned")]
+    Cordoned {
+        /// Where it begins.
+        from: NodeId,
+        /// Where it leads.
+        to: NodeId,
+    },
     /// Two nodes that follow each other have no link that is up.
     #[error("no link from {from} to {to} is up")]
     NoLink {
@@ -46,7 +62,8 @@ pub enum PinRefused {
     },
 }
 
-pub(super) fn check(router: &Router, from: &NodeId, nodes: &[NodeId]) -> Result<(), PinRefused> {
+/// Whether a path can be pinned: whether it could be taken, by what is reported now.
+pub(super) fn check(world: &World, from: &NodeId, nodes: &[NodeId]) -> Result<(), PinRefused> {
     let Some((_, crossed)) = nodes.split_last() else {
         return Err(PinRefused::Empty { from: from.clone() });
     };
@@ -56,12 +73,15 @@ pub(super) fn check(router: &Router, from: &NodeId, nodes: &[NodeId]) -> Result<
             limit: MAX_INTERMEDIATES,
         });
     }
-    let mut seen = std::collections::BTreeSet::from([from]);
+    let mut seen = BTreeSet::from([from]);
     if let Some(node) = nodes.iter().find(|node| !seen.insert(node)) {
         return Err(PinRefused::Loop { node: node.clone() });
     }
+    if let Some(node) = nodes.iter().find(|node| world.is_edge(node)) {
+        return Err(PinRefused::Edge { node: node.clone() });
+    }
     for node in crossed {
-        let what = match router.overrides.nodes.get(node) {
+        let what = match world.overrides.nodes.get(node) {
             None => continue,
             Some(NodeOverride::Cordoned) => "cordoned",
             Some(NodeOverride::Draining) => "draining",
@@ -69,11 +89,35 @@ pub(super) fn check(router: &Router, from: &NodeId, nodes: &[NodeId]) -> Result<
         let node = node.clone();
         return Err(PinRefused::Closed { node, what });
     }
-    for (from, to) in std::iter::once(from).chain(nodes).zip(nodes) {
-        if !router.links.any_up(from, to) {
-            let (from, to) = (from.clone(), to.clone());
+    for (from, to) in [from].into_iter().chain(nodes).zip(nodes) {
+        let mut nets = world.links.up(from, to).peekable();
+        let is_up = nets.peek().is_some();
+        let is_open = nets.any(|net| !world.overrides.link(from, to, net).cordoned);
+        let (from, to) = (from.clone(), to.clone());
+        if !is_up {
             return Err(PinRefused::NoLink { from, to });
+        }
+        if !is_open {
+            return Err(PinRefused::Cordoned { from, to });
         }
     }
     Ok(())
+}
+
+/// The pinned paths that a class can take now, by the numbers of their ends.
+pub(super) fn resolve(world: &World, paths: &Paths) -> BTreeMap<(usize, usize), Way> {
+    let pins = world.overrides.pins.iter();
+    let resolved = pins.filter_map(|((from, to), nodes)| {
+        let ends = (world.graph.number(from)?, world.graph.number(to)?);
+        check(world, from, nodes).ok()?;
+        let (last, crossed) = nodes.split_last()?;
+        let mids = crossed
+            .iter()
+            .map(|node| u16::try_from(world.graph.number(node)?).ok());
+        let mids: Vec<u16> = mids.collect::<Option<_>>()?;
+        // What the class forbids stays forbidden.
+        let way = paths.over(&world.graph, ends.0, ends.1, &mids)?;
+        (last == to).then_some((ends, way))
+    });
+    resolved.collect()
 }

@@ -16,7 +16,7 @@ use super::{
     Call, Close, Conn, DIRECTORY_EVERY, Event, Join, Node, Now, Output, Said, State, key::Key,
     record, sync::Purpose,
 };
-use crate::store::LeaseId;
+use crate::{routes::Member, store::LeaseId};
 
 /// A table that a node refused is pushed again after this, or with the next change: what was wrong
 /// may have been a passing matter, such as a node it did not know yet.
@@ -258,10 +258,10 @@ impl State {
     }
 
     /// Who is there, what it is, and whether it reports.
-    pub(super) fn routing_nodes(&self) -> Vec<(NodeId, Role, bool)> {
+    pub(super) fn routing_nodes(&self) -> Vec<Member> {
         let nodes = self.nodes.values();
         nodes
-            .map(|n| (n.info.id.clone(), n.info.role, n.conn.is_some()))
+            .map(|n| Member::new(&n.info, n.conn.is_some()))
             .collect()
     }
 

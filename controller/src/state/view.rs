@@ -470,11 +470,10 @@ impl State {
         if edge == origin {
             return vec![edge.clone()];
         }
-        let explained = self.router.explain(edge, origin, self.attached(origin));
-        let Some(best) = explained.candidates.into_iter().next() else {
+        let Some(nodes) = self.router.way(0, edge, origin, self.attached(origin)) else {
             return Vec::new();
         };
-        let mut path: Vec<NodeId> = best.nodes.into_iter().rev().collect();
+        let mut path: Vec<NodeId> = nodes.into_iter().rev().collect();
         path.push(edge.clone());
         path
     }

@@ -39,6 +39,14 @@ async fn what_is_asked_for_is_shown_and_audited_until_it_is_taken_back() {
     };
     let node = "/api/v1/nodes/hk-relay-1";
     let link = "/api/v1/links/bj-relay-1/hk-relay-1";
+    // First: a path over a link that is cordoned cannot be pinned.
+    let mut pin = why();
+    pin["from"] = "bj-relay-1".into();
+    pin["to"] = "hk-relay-1".into();
+    done(
+        controller.post("/api/v1/routes/pin", pin.clone()).await,
+        true,
+    );
     done(
         controller
             .post(&format!("{node}/cordon"), with("ttl_s", 600))
@@ -57,14 +65,6 @@ async fn what_is_asked_for_is_shown_and_audited_until_it_is_taken_back() {
             .await,
         true,
     );
-    let mut pin = why();
-    pin["from"] = "bj-relay-1".into();
-    pin["to"] = "hk-relay-1".into();
-    done(
-        controller.post("/api/v1/routes/pin", pin.clone()).await,
-        true,
-    );
-
     let shown = controller.get(node).await;
     assert_eq!(shown["state"], "cordoned");
     assert_eq!(shown["override"]["reason"], "new cables");

@@ -61,6 +61,7 @@ fn collect(shared: &Shared) -> Vec<LinkReport> {
             rtt_us: metrics.rtt_us,
             jitter_p95_us: metrics.jitter_p95_us,
             loss: metrics.loss,
+            ..LinkReport::default()
         });
     }
     reports.extend(absent.into_iter().map(|node| LinkReport {

@@ -124,6 +124,7 @@ impl Graph {
             neighbours: Vec::new(),
             paths,
             attached: attached.collect(),
+            ..Routes::default()
         })
     }
 

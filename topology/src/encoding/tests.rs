@@ -99,26 +99,39 @@ fn what_makes_no_sense_is_refused_with_the_reason() {
         "c is a destination twice"
     );
     assert!(bad(|t| t.nodes[0] = "B b".into()).contains("B b"));
+    assert_eq!(
+        bad(|t| t.classes[0].class = 64),
+        "it has paths of policy class 64; the limit is 64"
+    );
 }
 
-fn any_table(n: u64) -> impl Strategy<Value = Routes> {
-    let hop = (0..6u8, 0..3u8).prop_map(|(node_at, net_at)| Hop {
-        node: node(&format!("n-{node_at}")),
+fn any_node() -> impl Strategy<Value = NodeId> {
+    (0..6u8).prop_map(|number| node(&format!("n-{number}")))
+}
+
+fn any_paths() -> impl Strategy<Value = Ways> {
+    let hop = (any_node(), 0..3u8).prop_map(|(node, net_at)| Hop {
+        node,
         net: Net::new(["internet", "leased", "backup"][usize::from(net_at)]).unwrap(),
     });
     let path = (prop::collection::vec(hop, 1..5), any::<u64>())
         .prop_map(|(hops, cost_us)| Path { hops, cost_us });
-    let paths = prop::collection::btree_map(
-        (0..6u8).prop_map(|to| node(&format!("n-{to}"))),
-        prop::collection::vec(path, 0..3),
-        0..6,
-    );
-    let neighbours = prop::collection::vec((0..6u8).prop_map(|to| node(&format!("n-{to}"))), 0..4);
-    (neighbours, paths).prop_map(move |(neighbours, paths)| Routes {
-        version: at(n),
-        neighbours,
-        paths,
-        ..Routes::default()
+    prop::collection::btree_map(any_node(), prop::collection::vec(path, 0..3), 0..6)
+}
+
+fn any_table(n: u64) -> impl Strategy<Value = Routes> {
+    let neighbours = prop::collection::vec(any_node(), 0..4);
+    let classes = prop::collection::btree_map(1..64u8, any_paths(), 0..3);
+    let full = prop::collection::btree_set((any_node(), any_node()), 0..3);
+    (neighbours, any_paths(), classes, full).prop_map(move |(neighbours, paths, classes, full)| {
+        Routes {
+            version: at(n),
+            neighbours,
+            paths,
+            classes,
+            full,
+            ..Routes::default()
+        }
     })
 }
 

@@ -92,6 +92,7 @@ pub fn report(from: &str, ms: u64) -> Report {
                 loss: 0.0,
             },
         },
+        rate_bps: 0,
     }
 }
 

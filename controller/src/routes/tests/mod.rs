@@ -1,6 +1,13 @@
 //! Paths over links as they are reported. Cases read as text: what is reported, what is routed.
 
-use longspan_proto::ids::{Net, NodeId};
+mod classes;
+mod operators;
+mod scale;
+
+use longspan_proto::{
+    ids::{Net, NodeId, Region},
+    wire::Role,
+};
 use longspan_topology::graph::{Link, Metrics};
 
 use super::*;
@@ -13,7 +20,7 @@ fn node(name: &str) -> NodeId {
 struct World {
     router: Router,
     at_ms: u64,
-    nodes: Vec<(NodeId, Role, bool)>,
+    nodes: Vec<Member>,
 }
 
 impl World {
@@ -28,7 +35,15 @@ impl World {
             at_ms: 0,
             nodes: names
                 .split(' ')
-                .map(|name| (node(name), role(name), true))
+                .map(|name| Member {
+                    id: node(name),
+                    role: role(name),
+                    has_session: true,
+                    country: None,
+                    region: Region::new("somewhere").unwrap(),
+                    lat: 0.0,
+                    lon: 0.0,
+                })
                 .collect(),
         }
     }
@@ -63,6 +78,7 @@ impl World {
                         loss: 0.0,
                     },
                 },
+                rate_bps: 0,
             }
         });
         let links: Vec<Report> = links.collect();
@@ -70,6 +86,16 @@ impl World {
         self.router
             .report(time, &node(to.trim_end_matches(':')), &links);
         self
+    }
+
+    /// Node overrides and link overrides, as in `edit`.
+    fn ask(&mut self, edit: impl FnOnce(&mut Overrides)) -> Routed {
+        let mut overrides = self.router.overrides().clone();
+        edit(&mut overrides);
+        let time = self.now().time;
+        self.router.set_overrides(time, overrides);
+        assert!(self.router.due().is_some());
+        self.compute()
     }
 
     fn compute(&mut self) -> Routed {
@@ -83,13 +109,27 @@ impl World {
 
     /// `b c | c`: primary and backup.
     fn paths(&self, from: &str, to: &str) -> String {
+        self.paths_of(0, from, to)
+    }
+
+    /// The same in a policy class.
+    fn paths_of(&self, class: u8, from: &str, to: &str) -> String {
         let table = self.router.table(&node(from));
-        let paths = table.and_then(|t| t.paths.get(&node(to)));
+        let paths = table.and_then(|t| t.of(class)?.get(&node(to)));
         let shown = paths.into_iter().flatten().map(|path| {
             let nodes: Vec<&str> = path.hops.iter().map(|h| h.node.as_str()).collect();
             nodes.join(" ")
         });
         shown.collect::<Vec<_>>().join(" | ")
+    }
+
+    /// a to d over b in 20 ms, over c in 30 ms, directly in 50 ms.
+    fn square() -> World {
+        let mut world = World::new("a b c d");
+        world.report("a: b 10, c 15, d 50").report("b: a 10, d 10");
+        world.report("c: a 15, d 15").report("d: a 50, b 10, c 15");
+        world.compute();
+        world
     }
 
     /// The corner that DESIGN's lesson crosses: direct is slow, over b is fast.
@@ -194,7 +234,7 @@ fn computing_waits_for_the_interval() {
 fn a_node_without_a_session_is_judged_by_those_who_hear_it() {
     let mut world = World::triangle();
     // b has lost its controller, nothing else: all stays.
-    world.nodes[1].2 = false;
+    world.nodes[1].has_session = false;
     world.compute();
     assert_eq!(world.paths("a", "c"), "b c | c");
     // b is dead: a and c do not hear it. No way leads over it or to it.
@@ -205,7 +245,7 @@ fn a_node_without_a_session_is_judged_by_those_who_hear_it() {
     // All have lost the controller: all stays.
     let mut world = World::triangle();
     for node in &mut world.nodes {
-        node.2 = false;
+        node.has_session = false;
     }
     world.compute();
     assert_eq!(world.paths("a", "c"), "b c | c");
@@ -259,6 +299,7 @@ fn offsets_of_clocks_change_nothing() {
                     loss: 0.0,
                 },
             },
+            rate_bps: 0,
         });
         skewed.router.report(Time::ZERO, &node(to), &reports);
     }

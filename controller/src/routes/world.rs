@@ -1,0 +1,244 @@
+//! The graph as it is now: out of who is there, what was reported, and what operators ask for.
+
+use std::collections::BTreeSet;
+
+use longspan_proto::{
+    ids::{Net, NodeId},
+    wire::Role,
+};
+use longspan_topology::{
+    graph::{Graph, Node, Transit, Weight},
+    neighbours::{self, FULL_MESH, Site},
+    routes::Path,
+};
+
+use super::{Member, NodeOverride, Overrides, Report, Table, chosen::Chosen, links::Links, table};
+
+/// See the module.
+#[derive(Clone, Default)]
+pub(super) struct World {
+    pub links: Links,
+    pub overrides: Overrides,
+    pub graph: Graph,
+    /// By their numbers in the graph.
+    members: Vec<Member>,
+    /// Of each relay, by number; empty while all are neighbours of all.
+    neighbours: Vec<Vec<usize>>,
+    /// Full links that are in the graph.
+    full: BTreeSet<(NodeId, NodeId)>,
+    rebuilt: bool,
+}
+
+/// What a computation is to take in.
+pub(super) struct Changes {
+    /// By numbers, without repetition.
+    pub links: Vec<(usize, usize)>,
+    /// Tables may differ where paths look the same: other nodes, other nets between two of them, or
+    /// a link filled up or emptied.
+    pub is_other: bool,
+}
+
+impl World {
+    pub fn report(&mut self, to: &NodeId, reports: &[Report]) -> bool {
+        self.links.report(to, reports, &self.overrides)
+    }
+
+    /// Whether that changes anything.
+    pub fn set_overrides(&mut self, overrides: Overrides) -> bool {
+        if self.overrides == overrides {
+            return false;
+        }
+        if self.overrides.links != overrides.links {
+            self.links.touch_all();
+        }
+        self.overrides = overrides;
+        true
+    }
+
+    pub fn forget(&mut self, node: &NodeId) {
+        self.links.forget(node);
+    }
+
+    /// Takes in who is there. Gives the graph of before if it is another one now.
+    pub fn set_members(&mut self, members: &[Member]) -> Option<Graph> {
+        let node = |member: &Member| Node {
+            role: member.role,
+            country: member.country,
+            transit: match self.overrides.nodes.get(&member.id) {
+                None => Transit::Open,
+                Some(NodeOverride::Draining) => Transit::Draining,
+                Some(NodeOverride::Cordoned) => Transit::Closed,
+            },
+        };
+        let is_same = members.len() == self.members.len()
+            && members.iter().all(|member| {
+                let number = self.graph.number(&member.id);
+                number.is_some_and(|number| {
+                    self.members[number].is_same_place(member)
+                        && *self.graph.node(number) == node(member)
+                })
+            });
+        if is_same {
+            for member in members {
+                let number = self.graph.number(&member.id);
+                let known = number.and_then(|number| self.members.get_mut(number));
+                if let Some(known) = known
+                    && known.has_session != member.has_session
+                {
+                    known.has_session = member.has_session;
+                    self.links.touch_all_of(&member.id);
+                }
+            }
+            return None;
+        }
+        let nodes = members
+            .iter()
+            .map(|member| (member.id.clone(), node(member)));
+        let graph = Graph::new(nodes);
+        let mut sorted: Vec<Member> = members.to_vec();
+        sorted.retain(|member| graph.number(&member.id).is_some());
+        sorted.sort_by_key(|member| graph.number(&member.id));
+        sorted.dedup_by(|a, b| a.id == b.id);
+        self.members = sorted;
+        self.links.touch_all();
+        self.rebuilt = true;
+        Some(std::mem::replace(&mut self.graph, graph))
+    }
+
+    /// Chooses who is connected to whom, after the members changed. `used` are links in use, by the
+    /// numbers of the graph of `before`.
+    pub fn set_neighbours(&mut self, before: Option<&Graph>, used: &BTreeSet<(usize, usize)>) {
+        self.neighbours.clear();
+        let relays = self.graph.relays();
+        if relays <= FULL_MESH {
+            return;
+        }
+        let sites = self.members[..relays].iter().map(|member| Site {
+            id: member.id.clone(),
+            region: member.region.clone(),
+            lat: member.lat,
+            lon: member.lon,
+        });
+        let now = |number: usize| {
+            let number = self.graph.number(before?.names().get(number)?)?;
+            (number < relays).then_some(number)
+        };
+        let used = used.iter().filter_map(|&(a, b)| Some((now(a)?, now(b)?)));
+        self.neighbours = neighbours::choose(&sites.collect::<Vec<_>>(), used);
+    }
+
+    /// Whom a node shall be connected to.
+    fn neighbours_of(&self, node: usize) -> Vec<NodeId> {
+        let names = self.graph.names();
+        let relays = self.graph.relays();
+        // An edge chooses its relays itself, by the directory and by what answers.
+        if node >= relays {
+            return Vec::new();
+        }
+        match self.neighbours.get(node) {
+            Some(set) => set.iter().map(|other| names[*other].clone()).collect(),
+            None => {
+                let others = (0..relays).filter(|other| *other != node);
+                others.map(|other| names[other].clone()).collect()
+            }
+        }
+    }
+
+    fn are_neighbours(&self, from: usize, to: usize) -> bool {
+        let set = self.neighbours.get(from);
+        set.is_none_or(|set| set.binary_search(&to).is_ok())
+    }
+
+    /// Weighs anew what changed, and puts it into the graph.
+    pub fn weigh(&mut self) -> Changes {
+        let mut changes = Changes {
+            links: Vec::new(),
+            is_other: std::mem::take(&mut self.rebuilt),
+        };
+        for (from, to) in self.links.take_changed() {
+            let number = |node| self.graph.number(node);
+            let (Some(a), Some(b)) = (number(&from), number(&to)) else {
+                continue;
+            };
+            if b >= self.graph.relays() {
+                continue;
+            }
+            let has_session = |node: &NodeId| {
+                let number = self.graph.number(node);
+                number.is_some_and(|number| self.members[number].has_session)
+            };
+            let mut weights = self.links.weigh(&from, &to, has_session, &self.overrides);
+            if !self.are_neighbours(a, b) {
+                weights.clear();
+            }
+            changes.is_other |= match weights.iter().any(|weight| weight.full) {
+                true => self.full.insert((from, to)),
+                false => !self.full.is_empty() && self.full.remove(&(from, to)),
+            };
+            let known = self.graph.weights(a, b);
+            let nets = |weights: &[Weight]| -> BTreeSet<Net> {
+                weights.iter().map(|weight| weight.net.clone()).collect()
+            };
+            changes.is_other |= known.len().max(weights.len()) > 1 && nets(known) != nets(&weights);
+            if self.graph.set(a, b, weights) {
+                changes.links.push((a, b));
+            }
+        }
+        self.graph.settle();
+        changes
+    }
+
+    /// The table a node should have, with the paths of every class.
+    pub fn table(&self, node: usize, classes: &[Chosen]) -> Table {
+        let mut classes = classes
+            .iter()
+            .map(|chosen| paths(&self.graph, node, chosen));
+        let mut table = Table {
+            neighbours: self.neighbours_of(node),
+            paths: classes.next().unwrap_or_default(),
+            classes: (1..).zip(classes).collect(),
+            full: BTreeSet::new(),
+        };
+        table.full = self.full_among(&self.graph.names()[node], &table);
+        table
+    }
+
+    /// The full links on the paths of a node's table.
+    fn full_among(&self, me: &NodeId, table: &Table) -> BTreeSet<(NodeId, NodeId)> {
+        let mut found = BTreeSet::new();
+        if self.full.is_empty() {
+            return found;
+        }
+        let classes = std::iter::once(&table.paths).chain(table.classes.values());
+        for path in classes.flat_map(|paths| paths.values().flatten()) {
+            let starts = std::iter::once(me).chain(path.hops.iter().map(|hop| &hop.node));
+            for (from, hop) in starts.zip(&path.hops) {
+                let link = (from.clone(), hop.node.clone());
+                if self.full.contains(&link) {
+                    found.insert(link);
+                }
+            }
+        }
+        found
+    }
+
+    /// Whether a node is known to be an edge.
+    pub fn is_edge(&self, node: &NodeId) -> bool {
+        let number = self.graph.number(node);
+        let member = number.and_then(|number| self.members.get(number));
+        member.is_some_and(|member| member.role == Role::Edge)
+    }
+}
+
+/// What a node is told of one class.
+fn paths(graph: &Graph, from: usize, chosen: &Chosen) -> table::Paths {
+    let told = chosen.row(graph, from).iter().enumerate();
+    let told = told.filter_map(|(to, told)| {
+        let ways = told.ways.iter().flatten();
+        let paths: Vec<Path> = ways
+            .map(|(way, cost_us)| way.path(graph, from, to, *cost_us))
+            .collect();
+        (!paths.is_empty()).then(|| (graph.names()[to].clone(), paths))
+    });
+    told.collect()
+}
