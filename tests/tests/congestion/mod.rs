@@ -207,7 +207,7 @@ fn none_of_the_librarys_controllers_is_both_fast_and_careful() {
         (goodput, dropped)
     };
     let (cubic, _) = bulk(Controller::Cubic);
-    assert!(cubic < 20.0, "Cubic: {cubic} of 100 Mbit/s");
+    assert!(cubic < 40.0, "Cubic: {cubic} of 100 Mbit/s");
     let (_, bbr) = bulk(Controller::Bbr);
     assert!(bbr > 0.2, "BBR: {bbr} dropped");
 }
