@@ -346,6 +346,7 @@ impl World {
     fn members(&self) -> Vec<Member> {
         let members = self.sites.iter().zip(&self.countries);
         let member = |(site, country): (&Site, &[u8; 2])| Member {
+            best: None,
             id: site.id.clone(),
             role: Role::Relay,
             has_session: true,

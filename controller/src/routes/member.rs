@@ -19,6 +19,8 @@ pub struct Member {
     pub has_session: bool,
     /// Where it stands; none: it did not say, or in no way that is known.
     pub country: Option<Country>,
+    /// Of an edge: the relay it is attached to first; others are its standbys.
+    pub best: Option<NodeId>,
     /// Its region.
     pub region: Region,
     /// Degrees north.
@@ -36,6 +38,7 @@ impl Member {
             role: info.role,
             has_session,
             country: country.filter(|c| c.iter().all(u8::is_ascii_uppercase)),
+            best: info.attached.first().cloned(),
             region: info.region.clone(),
             lat: info.lat,
             lon: info.lon,
@@ -44,10 +47,10 @@ impl Member {
 
     /// Whether paths are the same with it as with the other.
     pub(super) fn is_same_place(&self, other: &Member) -> bool {
-        let has_session = other.has_session;
         *self
             == Member {
-                has_session,
+                has_session: self.has_session,
+                best: self.best.clone(),
                 ..other.clone()
             }
     }

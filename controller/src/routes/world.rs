@@ -14,6 +14,11 @@ use longspan_topology::{
 
 use super::{Member, NodeOverride, Overrides, Report, Table, chosen::Chosen, links::Links, table};
 
+/// What an edge's standby attachment costs beyond what is measured, in µs. More than the hop over its
+/// best relay: an edge's tracks come over the relay that all edges of the region share, so that they
+/// cross the backbone once. Less than what a link gains that browns out.
+const STANDBY_US: i64 = 20_000;
+
 /// See the module.
 #[derive(Clone, Default)]
 pub(super) struct World {
@@ -83,9 +88,10 @@ impl World {
                 let number = self.graph.number(&member.id);
                 let known = number.and_then(|number| self.members.get_mut(number));
                 if let Some(known) = known
-                    && known.has_session != member.has_session
+                    && (known.has_session, &known.best) != (member.has_session, &member.best)
                 {
                     known.has_session = member.has_session;
+                    known.best.clone_from(&member.best);
                     self.links.touch_all_of(&member.id);
                 }
             }
@@ -170,6 +176,12 @@ impl World {
             let mut weights = self.links.weigh(&from, &to, has_session, &self.overrides);
             if !self.are_neighbours(a, b) {
                 weights.clear();
+            }
+            let best = self.members.get(a).and_then(|member| member.best.as_ref());
+            if best.is_some_and(|best| *best != to) {
+                for weight in &mut weights {
+                    weight.cost_us = weight.cost_us.saturating_add(STANDBY_US);
+                }
             }
             changes.is_other |= match weights.iter().any(|weight| weight.full) {
                 true => self.full.insert((from, to)),

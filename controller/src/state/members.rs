@@ -196,6 +196,7 @@ impl State {
                     node.dirty.insert(Key::Node(id.clone()));
                     self.sync(&id);
                     self.directory_changed(now);
+                    self.router.changed(now.time);
                 }
             }
             Said::Watch {

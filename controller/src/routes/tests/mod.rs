@@ -36,6 +36,7 @@ impl World {
             nodes: names
                 .split(' ')
                 .map(|name| Member {
+                    best: None,
                     id: node(name),
                     role: role(name),
                     has_session: true,
@@ -181,6 +182,32 @@ fn a_kept_path_is_told_first_although_it_costs_more() {
     let table = world.router.table(&node("a")).unwrap();
     let costs: Vec<u64> = table.paths[&node("c")].iter().map(|p| p.cost_us).collect();
     assert!(costs.is_sorted(), "nodes order by cost: {costs:?}");
+}
+
+#[test]
+fn an_edge_takes_its_best_relay_unless_its_standby_gains_much() {
+    let mut world = World::new("near far origin e-1");
+    world
+        .report("near: e-1 0.25, far 20")
+        .report("far: e-1 20, near 20, origin 30")
+        .report("origin: far 30");
+    world.nodes[3].best = Some(node("near"));
+    world.compute();
+    // Straight to the standby is quicker by the hop at the best relay; all edges of a region
+    // share that one.
+    assert_eq!(world.paths("e-1", "origin"), "near far origin | far origin");
+    // Another relay is the best one now.
+    world.nodes[3].best = Some(node("far"));
+    world.wait(10_000);
+    let time = world.now().time;
+    world.router.changed(time);
+    world.compute();
+    assert_eq!(world.paths("e-1", "origin"), "far origin | near far origin");
+    // The way over the best one becomes bad.
+    world.nodes[3].best = Some(node("near"));
+    world.wait(10_000).report("far: e-1 20, near 90, origin 30");
+    world.compute();
+    assert_eq!(world.paths("e-1", "origin"), "far origin | near far origin");
 }
 
 #[test]
