@@ -3,7 +3,7 @@
 //! Each verb prints one object (`-o table|json`) with the command, the seed and the
 //! machine; docs/benchmarks.md keeps the last ones.
 //!
-//! * `floor`, `fanout`, `chain`, `join`, `failover`, `edge_lost`: the verbs.
+//! * `floor`, `fanout`, `chain`, `join`, `failover`, `edge_lost`, `overlay`: the verbs.
 //! * `backbone`, `child`, `spec`, `identity`: relays as processes, edges inside this one.
 //! * `load`: what is sent and how it is counted. `usage`, `report`: CPU, memory, tables.
 
@@ -17,6 +17,7 @@ mod floor;
 mod identity;
 mod join;
 mod load;
+mod overlay;
 mod report;
 mod spec;
 mod usage;
@@ -45,6 +46,8 @@ pub enum Bench {
     EdgeLost(edge_lost::Args),
     /// How long a lesson's far end sees nothing when a link or a relay on its way fails
     Failover(failover::Args),
+    /// How long paths between regions take, direct, over the overlay, and at best
+    Overlay(overlay::Args),
     /// A node as a bench starts it
     #[command(hide = true)]
     Node {
@@ -63,6 +66,7 @@ pub fn run(bench: &Bench, context: &Context) -> Outcome {
         Bench::Join(args) => block_on(join::run(args))?,
         Bench::EdgeLost(args) => block_on(edge_lost::run(args))?,
         Bench::Failover(args) => failover::run(args)?,
+        Bench::Overlay(args) => return overlay::print(&overlay::run(args)?, context.format),
         Bench::Node { spec } => return spec::run(spec),
     };
     output::object(context.format, &report)
