@@ -21,26 +21,28 @@ use crate::{
     inbox::Inbox,
 };
 
-/// This process's monotonic clock.
+/// This process's monotonic clock: it counts from its start and, where it is told so, is ahead.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Clock {
     base: Instant,
+    ahead: Duration,
 }
 
 impl Clock {
-    pub fn new() -> Clock {
+    pub fn new(ahead: Duration) -> Clock {
         Clock {
             base: Instant::now(),
+            ahead,
         }
     }
 
     pub fn now(&self) -> Time {
-        Time::from_micros(self.base.elapsed().as_micros() as u64)
+        Time::from_micros((self.base.elapsed() + self.ahead).as_micros() as u64)
     }
 
     /// The moment as tokio's timers know it.
     pub fn instant(&self, at: Time) -> tokio::time::Instant {
-        (self.base + Duration::from_micros(at.as_micros())).into()
+        (self.base + Duration::from_micros(at.as_micros()).saturating_sub(self.ahead)).into()
     }
 }
 
@@ -76,9 +78,9 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    pub fn new(core: Forwarder) -> Arc<Engine> {
+    pub fn new(core: Forwarder, clock: Clock) -> Arc<Engine> {
         Arc::new(Engine {
-            clock: Clock::new(),
+            clock,
             state: Mutex::new(State {
                 core,
                 peers: HashMap::new(),

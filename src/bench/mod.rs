@@ -3,7 +3,8 @@
 //! Each verb prints one object (`-o table|json`) with the command, the seed and the
 //! machine; docs/benchmarks.md keeps the last ones.
 //!
-//! * `floor`, `fanout`, `chain`, `join`, `lessons`, `failover`, `edge_lost`, `routes`: the verbs.
+//! * `floor`, `fanout`, `chain`, `join`, `lessons`, `failover`, `edge_lost`, `routes`, `overlay`: the
+//!   verbs.
 //! * `backbone`, `child`, `spec`, `identity`: relays as processes, edges inside this one.
 //! * `load`: what is sent and how it is counted. `usage`, `report`: CPU, memory, tables.
 
@@ -18,6 +19,7 @@ mod identity;
 mod join;
 mod lessons;
 mod load;
+mod overlay;
 mod report;
 mod routes;
 mod spec;
@@ -51,6 +53,8 @@ pub enum Bench {
     Lessons(lessons::Args),
     /// Computing all paths, and those that one link's change touches
     Routes(routes::Args),
+    /// How long paths between regions take, direct, over the overlay, and at best
+    Overlay(overlay::Args),
     /// A node as a bench starts it
     #[command(hide = true)]
     Node {
@@ -71,6 +75,7 @@ pub fn run(bench: &Bench, context: &Context) -> Outcome {
         Bench::Failover(args) => failover::run(args)?,
         Bench::Lessons(args) => block_on(lessons::run(args))?,
         Bench::Routes(args) => routes::run(args),
+        Bench::Overlay(args) => return overlay::print(&overlay::run(args)?, context.format),
         Bench::Node { spec } => return spec::run(spec),
     };
     output::object(context.format, &report)

@@ -174,7 +174,8 @@ pub const KEYS: &[Key] = &[
     key("sample.room", Kind::Text, EDGE, "a lesson that the edge publishes itself: its room").required(),
     key("sample.stream", Kind::Text, EDGE, "its stream").required(),
     key("sample.file", Kind::Path, EDGE, "an FLV file (H.264, AAC); the built-in lesson if it is not told"),
-    key("lab.world", Kind::Path, NODES, "the emulated world this node lives in").required(),
+    key("lab.world", Kind::Path, NODES, "the emulated world this node lives in; the real one if it is not told"),
+    key("lab.clock_ahead_s", Kind::Number, NODES, "by how many seconds this node's clock, which counts from its start, is ahead").or("0"),
     key("log.level", Kind::Text, ALL, "a filter: error, warn, info, debug, trace, or longspan_relay=debug,info").or("info").reloads(),
     key("log.format", Kind::Text, ALL, "text or json").or("text"),
 ];

@@ -210,10 +210,13 @@ impl Default for Log {
 }
 
 /// `[lab]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
 pub struct Lab {
     /// The world file.
-    pub world: PathBuf,
+    pub world: Option<PathBuf>,
+    /// By how much the node's clock is ahead, in s.
+    pub clock_ahead_s: f64,
 }
 
 /// `[http]` and `[rtmp]`

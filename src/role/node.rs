@@ -1,6 +1,6 @@
 //! What relays and edges have in common: the forwarding node from its configuration.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use longspan_lab::{shim::Shim, world::Live};
 use longspan_proto::{ids::Zone, wire};
@@ -13,6 +13,9 @@ use crate::{
     config,
     failure::{Failure, Outcome},
 };
+
+/// No machine has been up for longer: 100 years.
+const MAX_AHEAD: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// The node's configuration, with the emulated world laid under it where there is one.
 pub fn convert(config: config::Relay, role: wire::Role, admin_url: String) -> Outcome<Config> {
@@ -31,9 +34,20 @@ pub fn convert(config: config::Relay, role: wire::Role, admin_url: String) -> Ou
         lat,
         lon,
     } = config.node;
-    let hooks = match config.lab {
-        Some(lab) => {
-            let live = Live::open(&lab.world).map_err(Failure::failed)?;
+    let lab = config.lab.unwrap_or_default();
+    let clock_ahead = Duration::try_from_secs_f64(lab.clock_ahead_s)
+        .ok()
+        .filter(|ahead| *ahead <= MAX_AHEAD)
+        .ok_or_else(|| {
+            Failure::usage(format!(
+                "lab.clock_ahead_s = {}: it must be between 0 and {}",
+                lab.clock_ahead_s,
+                MAX_AHEAD.as_secs()
+            ))
+        })?;
+    let hooks = match lab.world {
+        Some(world) => {
+            let live = Live::open(&world).map_err(Failure::failed)?;
             hooks(Shim::new(live, id.clone(), region.clone()))
         }
         None => Hooks::default(),
@@ -63,6 +77,7 @@ pub fn convert(config: config::Relay, role: wire::Role, admin_url: String) -> Ou
         controllers: config.controller.urls,
         controller_tls: secure.then(|| tls.clone()),
         data_dir: config.data.dir,
+        clock_ahead,
         hooks,
         ..Config::new(id, role, region, config.quic.listen, tls)
     })

@@ -112,6 +112,48 @@ fn lessons_run_under_each_controller_and_lose_nothing() {
 }
 
 #[test]
+fn overlay_judges_every_pair_and_draws_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let svg = folder.path().join("overlay.svg");
+    let report = bench(&format!(
+        "overlay --regions 4 --settle 3s --asymmetric --svg {}",
+        svg.display()
+    ));
+    assert_eq!(number(&report, "/pairs"), 12.0, "{report}");
+    assert_eq!(number(&report, "/without_path"), 0.0, "{report}");
+    // The optimum is at least as good as anything else, for every pair.
+    let all = report["all"].as_array().expect("a list");
+    assert_eq!(all.len(), 12, "{report}");
+    for pair in all {
+        let ms = |key: &str| number(pair, &format!("/{key}"));
+        assert!(ms("optimum_ms") <= ms("overlay_ms"), "{pair}");
+        assert!(ms("optimum_ms") <= ms("direct_ms"), "{pair}");
+        let way = pair["overlay"].as_array().expect("a path");
+        assert_eq!(way.first(), Some(&pair["from"]), "{pair}");
+        assert_eq!(way.last(), Some(&pair["to"]), "{pair}");
+    }
+    let is_within = |pair: &&Value| {
+        let ms = |key: &str| number(pair, &format!("/{key}"));
+        ms("overlay_ms") <= ms("optimum_ms") * 1.05 + 3.0
+    };
+    let within = all.iter().filter(is_within).count();
+    assert_eq!(number(&report, "/within"), within as f64, "{report}");
+    let missed = report["missed"].as_array().expect("a list");
+    assert_eq!(missed.len(), 12 - within, "{report}");
+    assert!(number(&report, "/stretch/max") >= 1.0, "{report}");
+    let clocks = report["clocks_ahead_ms"].as_object().expect("clocks");
+    assert_eq!(clocks.len(), 4, "{report}");
+    for figure in ["direct", "overlay", "optimum"] {
+        number(&report, &format!("/delay_ms/{figure}/over_150_ms"));
+    }
+    let plot = std::fs::read_to_string(svg).expect("a plot");
+    assert!(
+        plot.starts_with("<svg") && plot.ends_with("</svg>\n"),
+        "{plot}"
+    );
+}
+
+#[test]
 fn a_wrong_wish_is_one_line() {
     let output = Command::new(binary())
         .args(["bench", "join", "--path", "hk,sgg"])

@@ -65,6 +65,9 @@ pub struct Config {
     pub roomlog: roomlog::Limits,
     /// A world that no controller tells: for tests and benches, and for a backbone run by hand.
     pub fixed: Option<Fixed>,
+    /// By how much this node's clock, which counts from its start, is ahead of that: for tests of
+    /// what differences between clocks do.
+    pub clock_ahead: Duration,
     /// See [`Hooks`].
     pub hooks: Hooks,
 }
@@ -103,6 +106,7 @@ impl Config {
             cache: CacheConfig::default(),
             roomlog: roomlog::Limits::default(),
             fixed: None,
+            clock_ahead: Duration::ZERO,
             hooks: Hooks::default(),
         }
     }

@@ -42,7 +42,7 @@ pub use room::{Claim, ClaimError, RoomView, RoomWatch};
 use crate::{
     calls::Served,
     control,
-    engine::Engine,
+    engine::{Clock, Engine},
     forward::{self, Forwarder},
     peers::Peers,
     probe, quic, roomlog,
@@ -63,7 +63,7 @@ impl Node {
             retry_for: config.limits.search,
             ..forward::Config::new(config.node.clone(), config.role)
         });
-        let engine = Engine::new(core);
+        let engine = Engine::new(core, Clock::new(config.clock_ahead));
         let control = control::Link::new(&config)?;
         let endpoint = quic::bind(&config, engine.clock())?;
         if config.advertise.is_empty() && !endpoint.address.ip().is_unspecified() {

@@ -183,7 +183,7 @@ mod tests {
 
     /// Datagrams as received together (GRO): all of one length but the last.
     fn filtered(datagrams: &[&[u8]]) -> Vec<u8> {
-        let socket = Socket::new(Arc::new(Nowhere), Clock::new());
+        let socket = Socket::new(Arc::new(Nowhere), Clock::new(std::time::Duration::ZERO));
         let mut buffer = datagrams.concat();
         let meta = RecvMeta {
             len: buffer.len(),

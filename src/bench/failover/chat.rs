@@ -76,7 +76,7 @@ impl Chat {
             tenant: Tenant::default_tenant(),
             room: Room::new(ROOM).map_err(Failure::failed)?,
         };
-        let watched = writer.node.watch_room(room);
+        let watched = writer.node()?.watch_room(room);
         let mut state = watched.state();
         let told = tokio::time::timeout(JOIN, state.wait_for(Option::is_some)).await;
         let home = match told {

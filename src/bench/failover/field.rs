@@ -1,6 +1,7 @@
 //! The backbone in the lab: every program a process of its own, one host a region.
 
 use std::{
+    collections::BTreeMap,
     future::Future,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
@@ -22,7 +23,8 @@ use longspan_relay::{
     node::{Config, Handle, Node},
     tls,
 };
-use serde_json::Value;
+use rand::{Rng, seq::IteratorRandom};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
@@ -47,6 +49,8 @@ const START: Duration = Duration::from_secs(60);
 const HEAL: Duration = Duration::from_secs(60);
 /// How often conditions are looked at.
 const LOOK: Duration = Duration::from_millis(50);
+/// How long a controller may take to do what an operator asks.
+const OPERATE: Duration = Duration::from_secs(10);
 /// How long a node may take to answer on its private listener.
 const ANSWER: Duration = Duration::from_secs(2);
 
@@ -56,36 +60,70 @@ pub struct Field {
     pub sites: Vec<Site>,
     control: Vec<Process>,
     store: &'static str,
-    matrix: Matrix,
+    api: String,
+    token: String,
+    wanted: Wanted,
     lab: Lab,
     dir: DataDir,
     _folder: TempDir,
+}
+
+/// What shall be.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Delays.
+    pub matrix: Matrix,
+    /// How they are divided into directions.
+    pub split: Split,
+    /// What is laid over them.
+    pub everywhere: Everywhere,
+    /// Where there is a relay.
+    pub regions: Vec<Region>,
+    /// An edge beside each relay, and one of the bench's own.
+    pub edges: bool,
+    /// By how much each relay's clock is ahead; one that is not named here tells its own time.
+    pub clocks: BTreeMap<Region, Duration>,
+    /// For losses and jitter.
+    pub seed: u64,
+}
+
+/// So many regions of a matrix, by name.
+pub fn draw(matrix: &Matrix, count: u32, rng: &mut impl Rng) -> Vec<Region> {
+    let all = matrix.places().keys().cloned();
+    let mut regions: Vec<Region> = all.sample(rng, count as usize);
+    regions.sort();
+    let names: Vec<&str> = regions.iter().map(Region::as_str).collect();
+    eprintln!("regions: {}", names.join(", "));
+    regions
 }
 
 /// One region.
 pub struct Site {
     /// Who and where.
     pub area: Area,
-    /// The bench's own edge there, in this process.
-    pub node: Handle,
+    edges: Option<Edges>,
     host: Host,
     /// Its threads belong to the host: so do the sockets that are opened on it. Always there until
     /// it is dropped.
     runtime: Option<Runtime>,
     on: tokio::runtime::Handle,
     relay: Option<Process>,
-    _edge: Process,
+}
+
+/// What uses a relay.
+struct Edges {
+    /// The bench's own, in this process.
+    node: Handle,
+    _process: Process,
     _stop: tokio_util::sync::DropGuard,
 }
 
 impl Field {
     /// Starts all of it, and waits until all are connected.
-    pub async fn start(
-        matrix: &Matrix,
-        everywhere: &Everywhere,
-        regions: &[Region],
-        seed: u64,
-    ) -> Outcome<Field> {
+    pub async fn start(wanted: Wanted) -> Outcome<Field> {
+        let Wanted {
+            matrix, regions, ..
+        } = &wanted;
         let specs: Vec<Spec> = regions
             .iter()
             .map(|region| (region.to_string(), region))
@@ -100,7 +138,13 @@ impl Field {
             })
             .collect::<Outcome<_>>()?;
         let placed = tun::place(&specs).map_err(Failure::failed)?;
-        let world = World::new(matrix, Split::Half, everywhere, placed, seed);
+        let world = World::new(
+            matrix,
+            wanted.split,
+            &wanted.everywhere,
+            placed,
+            wanted.seed,
+        );
         let lab = Lab::start(world).map_err(Failure::failed)?;
         let folder = tempfile::tempdir().map_err(Failure::failed)?;
         let dir = DataDir::take(folder.path())?;
@@ -124,7 +168,9 @@ impl Field {
             sites: Vec::new(),
             control: Vec::new(),
             store: if etcd.is_some() { "etcd" } else { "embedded" },
-            matrix: matrix.clone(),
+            api: format!("http://{}/api/v1", plan.controller.http),
+            token: written.token.clone(),
+            wanted,
             lab,
             dir,
             _folder: folder,
@@ -135,7 +181,7 @@ impl Field {
         let id = &plan.controller.id;
         field
             .control
-            .push(field.program(&control, id, "controller")?);
+            .push(field.program(&control, id, "controller", &[])?);
         for area in &plan.regions {
             let site = field.site(area, &plan, &written.authority).await?;
             field.sites.push(site);
@@ -157,13 +203,26 @@ impl Field {
             .map_err(Failure::failed)
     }
 
-    fn program(&self, host: &Host, id: &NodeId, role: &str) -> Outcome<Process> {
+    fn relay(&self, host: &Host, area: &Area) -> Outcome<Process> {
+        let ahead = self.wanted.clocks.get(&area.region);
+        let set = ahead.map(|ahead| format!("--set=lab.clock_ahead_s={}", ahead.as_secs_f64()));
+        self.program(host, &area.relay.id, "relay", set.as_slice())
+    }
+
+    fn program(
+        &self,
+        host: &Host,
+        id: &NodeId,
+        role: &str,
+        arguments: &[String],
+    ) -> Outcome<Process> {
         let mut command = Command::new(std::env::current_exe().map_err(Failure::failed)?);
         let folder = self.dir.node(id);
         command
             .arg(role)
             .arg("--config")
-            .arg(folder.join("config.toml"));
+            .arg(folder.join("config.toml"))
+            .args(arguments);
         host.spawn(command, &folder.join("log.txt"))
             .map_err(Failure::failed)
     }
@@ -183,8 +242,31 @@ impl Field {
             })
             .map_err(Failure::failed)?
             .map_err(Failure::failed)?;
-        let relay = self.program(&host, &area.relay.id, "relay")?;
-        let edge = self.program(&host, &area.edge.id, "edge")?;
+        let relay = self.relay(&host, area)?;
+        let edges = if self.wanted.edges {
+            Some(self.edges(area, plan, authority, &host, &runtime).await?)
+        } else {
+            None
+        };
+        Ok(Site {
+            area: area.clone(),
+            edges,
+            host,
+            on: runtime.handle().clone(),
+            runtime: Some(runtime),
+            relay: Some(relay),
+        })
+    }
+
+    async fn edges(
+        &self,
+        area: &Area,
+        plan: &Plan,
+        authority: &Authority,
+        host: &Host,
+        runtime: &Runtime,
+    ) -> Outcome<Edges> {
+        let process = self.program(host, &area.edge.id, "edge", &[])?;
         let name = bench_edge(&area.region);
         let pair = authority.issue(&name)?;
         let mut config = Config::new(
@@ -207,14 +289,9 @@ impl Field {
         let handle = node.handle();
         let stop = CancellationToken::new();
         runtime.spawn(node.run(stop.clone()));
-        Ok(Site {
-            area: area.clone(),
+        Ok(Edges {
             node: handle,
-            host,
-            on: runtime.handle().clone(),
-            runtime: Some(runtime),
-            relay: Some(relay),
-            _edge: edge,
+            _process: process,
             _stop: stop.drop_guard(),
         })
     }
@@ -253,12 +330,15 @@ impl Field {
     async fn attached(&self, bound: Duration) -> Outcome {
         self.until(bound, "all edges are attached", async || {
             for site in &self.sites {
+                let Some(Edges { node, .. }) = &site.edges else {
+                    continue;
+                };
                 let name = bench_edge(&site.area.region);
-                site.node.ready().map_err(|why| format!("{name}: {why}"))?;
+                node.ready().map_err(|why| format!("{name}: {why}"))?;
                 for other in &self.sites {
                     let origin = NodeId::new(&bench_edge(&other.area.region))
                         .map_err(|why| why.to_string())?;
-                    if other.area.region != site.area.region && site.node.ways(&origin).is_empty() {
+                    if other.area.region != site.area.region && node.ways(&origin).is_empty() {
                         return Err(format!("{name} knows no way to {origin}"));
                     }
                 }
@@ -273,7 +353,8 @@ impl Field {
         self.healed(HEAL).await
     }
 
-    async fn until(
+    /// Waits until a condition holds; it says why it does not yet.
+    pub async fn until(
         &self,
         bound: Duration,
         what: &str,
@@ -313,8 +394,49 @@ impl Field {
         let region = |node: &NodeId| self.site_of(node).map(|site| &site.area.region);
         nodes
             .windows(2)
-            .filter_map(|pair| self.matrix.rtt(region(&pair[0])?, region(&pair[1])?))
+            .filter_map(|pair| self.wanted.matrix.rtt(region(&pair[0])?, region(&pair[1])?))
             .sum()
+    }
+
+    /// The time of a path in the order of its nodes, jitter not counted.
+    pub fn one_way(&self, nodes: &[NodeId]) -> Duration {
+        let region = |node: &NodeId| self.site_of(node).map(|site| &site.area.region);
+        let Wanted { matrix, split, .. } = &self.wanted;
+        nodes
+            .windows(2)
+            .filter_map(|pair| matrix.one_way(region(&pair[0])?, region(&pair[1])?, *split))
+            .sum()
+    }
+
+    /// Does to a node what an operator may: `drain`, `undrain`.
+    pub async fn operate(&self, node: &NodeId, verb: &str) -> Outcome {
+        let body = json!({ "reason": "longspan bench", "owner": "bench" });
+        let path = format!("/nodes/{node}/{verb}");
+        self.ask(Method::POST, &path, Some(body)).await.map(drop)
+    }
+
+    /// A node's state as the controller tells it; empty while it does not answer.
+    pub async fn state_of(&self, node: &NodeId) -> String {
+        let path = format!("/nodes/{node}");
+        let told = self.ask(Method::GET, &path, None).await;
+        let state = told
+            .ok()
+            .and_then(|node| Some(node["state"].as_str()?.to_owned()));
+        state.unwrap_or_default()
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Outcome<Value> {
+        let (url, token) = (format!("{}{path}", self.api), self.token.clone());
+        let work = {
+            let url = url.clone();
+            async move { http::request(method, &url, Some(&token), body.as_ref(), OPERATE).await }
+        };
+        let answer = self.sites[0].there(work).await??;
+        let text = String::from_utf8_lossy(&answer.body);
+        if !answer.status.is_success() {
+            return Err(Failure::failed(format!("{url}: {}: {text}", answer.status)));
+        }
+        serde_json::from_str(&text).map_err(|why| Failure::failed(format!("{url}: {why}")))
     }
 
     /// Starts a relay that was killed again.
@@ -322,11 +444,7 @@ impl Field {
         let Some(at) = self.sites.iter().position(|site| site.has(node)) else {
             return Err(Failure::failed(format!("no relay {node}")));
         };
-        let (host, id) = (
-            self.sites[at].host.clone(),
-            self.sites[at].area.relay.id.clone(),
-        );
-        let process = self.program(&host, &id, "relay")?;
+        let process = self.relay(&self.sites[at].host, &self.sites[at].area)?;
         self.sites[at].relay = Some(process);
         Ok(())
     }
@@ -343,6 +461,14 @@ impl Site {
         node == self.area.relay.id.as_str()
             || node == self.area.edge.id.as_str()
             || node == bench_edge(&self.area.region)
+    }
+
+    /// The bench's own edge there.
+    pub fn node(&self) -> Outcome<&Handle> {
+        let edges = self.edges.as_ref();
+        edges
+            .map(|edges| &edges.node)
+            .ok_or_else(|| Failure::failed(format!("{} has no edge", self.area.region)))
     }
 
     /// Does something with the host's network.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    ops::RangeBounds,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -55,8 +56,8 @@ const AUDIO: Kind = Kind {
     class: (Priority::Realtime, Priority::Realtime),
 };
 
-/// A frame's number.
-const STAMP: usize = 8;
+/// A frame's number, and when it was sent in µs of the lesson.
+const STAMP: usize = 16;
 
 /// A running lesson; dropping it ends it.
 pub struct Lesson {
@@ -71,6 +72,8 @@ type Watched = Arc<Mutex<Seen>>;
 pub struct Seen {
     /// Each frame at its first arrival, in order of arrival.
     arrivals: Vec<(u64, Instant)>,
+    /// How long each of them took.
+    delays: Vec<Duration>,
     numbers: BTreeSet<u64>,
     repeated: u64,
     path: Vec<NodeId>,
@@ -80,17 +83,23 @@ pub struct Seen {
 impl Lesson {
     /// Publishes at one node and watches at another.
     pub fn start(stream: &str, from: &Handle, to: &Handle) -> Outcome<Lesson> {
+        let began = Instant::now();
         let mut tasks = Vec::new();
         let mut tracks = Vec::new();
         for kind in [VIDEO, AUDIO] {
             let track = track(stream, kind.name)?;
-            tasks.push(tokio::spawn(publish(from.publish(track.clone()), kind)));
+            tasks.push(tokio::spawn(publish(
+                from.publish(track.clone()),
+                kind,
+                began,
+            )));
             let seen = Watched::default();
             tasks.push(tokio::spawn(watch(
                 to.clone(),
                 track,
                 from.id().clone(),
                 seen.clone(),
+                began,
             )));
             tracks.push(seen);
         }
@@ -136,6 +145,13 @@ impl Seen {
             .count()
     }
 
+    /// How long those took that came in this time.
+    pub fn delays(&self, time: impl RangeBounds<Instant>) -> impl Iterator<Item = Duration> {
+        let arrivals = self.arrivals.iter().zip(&self.delays);
+        let within = arrivals.filter(move |((_, when), _)| time.contains(when));
+        within.map(|(_, delay)| *delay)
+    }
+
     /// The longest time without a new frame that ends after `from`; and when it ended.
     pub fn longest_gap(&self, from: Instant) -> Option<(Duration, Instant)> {
         let pairs = self.arrivals.windows(2);
@@ -169,13 +185,16 @@ impl Seen {
         self.ended.as_deref()
     }
 
-    fn frame(&mut self, mut payload: bytes::Bytes) {
+    fn frame(&mut self, mut payload: bytes::Bytes, began: Instant) {
         if payload.len() < STAMP {
             return;
         }
-        let number = payload.get_u64();
+        let (number, sent) = (payload.get_u64(), payload.get_u64());
         if self.numbers.insert(number) {
-            self.arrivals.push((number, Instant::now()));
+            let now = Instant::now();
+            let sent = began + Duration::from_micros(sent);
+            self.arrivals.push((number, now));
+            self.delays.push(now.saturating_duration_since(sent));
         } else {
             self.repeated += 1;
         }
@@ -194,7 +213,7 @@ fn track(stream: &str, name: &str) -> Outcome<TrackId> {
     })
 }
 
-async fn publish(publisher: Publisher, kind: Kind) {
+async fn publish(publisher: Publisher, kind: Kind, began: Instant) {
     let mut tick = tokio::time::interval(Duration::from_secs(1) / kind.fps);
     tick.set_missed_tick_behavior(MissedTickBehavior::Burst);
     for n in 0u64.. {
@@ -209,7 +228,9 @@ async fn publish(publisher: Publisher, kind: Kind) {
             false => (kind.size, kind.class.1),
         };
         let mut payload = BytesMut::zeroed(size);
-        (&mut payload[..STAMP]).put_u64(n);
+        let mut stamp = &mut payload[..STAMP];
+        stamp.put_u64(n);
+        stamp.put_u64(began.elapsed().as_micros() as u64);
         publisher.frame(Frame {
             timestamp,
             flags: Flags {
@@ -223,13 +244,13 @@ async fn publish(publisher: Publisher, kind: Kind) {
 }
 
 /// Without a budget: what is late is measured, not dropped.
-async fn watch(node: Handle, track: TrackId, origin: NodeId, seen: Watched) {
+async fn watch(node: Handle, track: TrackId, origin: NodeId, seen: Watched, began: Instant) {
     let mut subscription = node.subscribe(track, origin, Start::Latest, Duration::ZERO);
     while let Some(event) = subscription.next().await {
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             LocalEvent::Path(path) => seen.path = path,
-            LocalEvent::Frame { frame, .. } => seen.frame(frame.payload),
+            LocalEvent::Frame { frame, .. } => seen.frame(frame.payload, began),
             LocalEvent::End { message, .. } => seen.ended = Some(message),
             _ => {}
         }
@@ -257,8 +278,13 @@ mod tests {
         );
         assert_eq!((seen.lost(6), seen.lost(4)), (1, 0));
         assert_eq!(seen.since(ms(330)), 2);
-        seen.frame(vec![0, 0, 0, 0, 0, 0, 0, 3].into());
-        assert_eq!((seen.repeated(), seen.newest()), (1, 6));
+        let mut frame = |number: u64, sent: u64| {
+            let stamp = [number.to_be_bytes(), sent.to_be_bytes()].concat();
+            seen.frame(stamp.into(), began);
+        };
+        frame(3, 0);
+        frame(7, 0);
+        assert_eq!((seen.repeated(), seen.newest()), (1, 7));
     }
 
     #[test]

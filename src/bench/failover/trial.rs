@@ -127,7 +127,7 @@ async fn begin(
     for _ in 0..PAIRS {
         let pair: Vec<&Site> = field.sites.iter().sample(rng, 2);
         let stream = format!("s{:016x}", rng.random::<u64>());
-        let lesson = Lesson::start(&stream, &pair[0].node, &pair[1].node)?;
+        let lesson = Lesson::start(&stream, pair[0].node()?, pair[1].node()?)?;
         if !until(BEGIN, || lesson.one_way()).await {
             return Err(Failure::failed(format!(
                 "no lesson from {} to {} within {BEGIN:?}",
