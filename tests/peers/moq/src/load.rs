@@ -119,12 +119,17 @@ pub async fn run(
         };
         tasks.spawn(receiver.run(row.end()?, gate.clone(), heard.clone(), given_up.clone()));
     }
-    let all = tokio::time::timeout(FIRST, first.wait_for(|n| *n >= receivers)).await;
-    if all.is_err() {
+    let all = tokio::time::timeout(FIRST, first.wait_for(|n| *n >= receivers))
+        .await
+        .is_ok();
+    if !all {
         if publisher.is_finished() {
             publisher.await??;
         }
-        bail!("{} of {receivers} receivers got a frame within {FIRST:?}", *first.borrow());
+        bail!(
+            "{} of {receivers} receivers got a frame within {FIRST:?}",
+            *first.borrow()
+        );
     }
     // Half a second ahead, so that every receiver knows the window before it begins.
     let from = *sent.borrow() + u64::from(load.fps).div_ceil(2);
@@ -169,7 +174,7 @@ async fn publish(url: Url, load: Load, began: Instant, tell: watch::Sender<u64>)
     let origin = moq_tokio::origin::spawn();
     let broadcast = origin.create_broadcast(BROADCAST)?;
     let info = moq_net::track::Info::default().with_max_age(MAX_AGE);
-    let mut track = broadcast.create_track(TRACK, info)?;
+    let track = broadcast.create_track(TRACK, info)?;
     broadcast.announce(Default::default())?;
     let connection = client()?.with_publisher(&origin).connect(addresses(url)?);
     let _connection = connection.established().await?;
