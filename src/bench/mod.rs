@@ -17,7 +17,7 @@ mod join;
 mod load;
 mod report;
 mod spec;
-mod usage;
+pub mod usage;
 
 use std::path::PathBuf;
 

@@ -1,6 +1,7 @@
 //! What no single crate can show.
 //!
 //! * `bench`: each verb of `longspan bench` once.
+//! * `lab`: unmodified programs between hosts of an emulated network; needs /dev/net/tun.
 //! * `structure`: the arrows between crates and the purity of cores, as ARCHITECTURE.md tells them.
 //! * `sim`: a whole backbone in virtual time.
 //! * `cli`: the command line as scripts see it.
@@ -10,6 +11,7 @@
 mod bench;
 mod cli;
 mod e2e;
+mod lab;
 mod sim;
 mod structure;
 mod up;
