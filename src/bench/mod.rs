@@ -23,7 +23,7 @@ mod overlay;
 mod report;
 mod routes;
 mod spec;
-mod usage;
+pub mod usage;
 
 use std::path::PathBuf;
 

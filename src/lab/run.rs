@@ -71,7 +71,7 @@ pub fn run(options: &Options, context: &Context) -> Outcome {
         return output::json(&serde_json::to_value(&told.world).map_err(Failure::failed)?);
     }
     let folder = folder(context)?;
-    if space::inside() {
+    if space::is_inner() {
         return inside(options, context, told, &folder);
     }
     if let Some(host) = &options.on

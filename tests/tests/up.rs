@@ -223,6 +223,23 @@ fn a_backbone_starts_tells_of_a_death_and_leaves_nothing_behind() {
     let (code, _, errors) = up.longspan(&["lab", "node", "kill", "hk-relay-9"]);
     assert_eq!(code, 3, "{errors}");
 
+    // A frozen one is shown as such, keeps its process, and goes on.
+    let state = |up: &Up| {
+        let nodes = up.nodes().into_iter();
+        let mut found = nodes.filter(|(id, _, _)| id == victim);
+        found.next().map(|(_, state, pid)| (state, pid))
+    };
+    let before = state(&up).expect("the node");
+    let (code, _, errors) = up.longspan(&["lab", "node", "stop", victim]);
+    assert_eq!(code, 0, "{errors}");
+    assert_eq!(state(&up), Some(("frozen".to_owned(), before.1)));
+    // T: stopped (proc(5)).
+    let stat = fs::read_to_string(format!("/proc/{}/stat", before.1)).expect("it is there");
+    assert!(stat.contains(") T "), "{stat}");
+    let (code, _, errors) = up.longspan(&["lab", "node", "continue", victim]);
+    assert_eq!(code, 0, "{errors}");
+    assert_eq!(state(&up), Some(before));
+
     // Ctrl-C: everything ends within five seconds, in order, and nothing is left.
     let pids: Vec<u32> = up.nodes().iter().map(|(_, _, pid)| *pid).collect();
     let began = Instant::now();

@@ -13,42 +13,42 @@
 //! A process that does this has to be in a [`space`] of its own, so that its end is the end of
 //! everything in it.
 
+mod carry;
 mod host;
 mod packet;
+mod place;
 mod process;
 pub mod space;
 
 use std::{
     collections::{BTreeMap, HashMap},
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    net::Ipv4Addr,
+    sync::{Arc, atomic::Ordering::Relaxed},
     thread,
 };
 
-use longspan_proto::ids::{Net, NodeId, Region, Zone};
+use longspan_proto::ids::{Net, NodeId};
 use serde::Serialize;
-use tun_rs::SyncDevice;
+use thread_priority::{
+    RealtimeThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
+    set_thread_priority_and_policy, thread_native_id,
+};
 
 pub use host::{DEVICE, Host, MTU};
+pub use place::{MAX_NETS, Spec, place};
 pub use process::Process;
 
 pub use crate::delay::Began as Clock;
 use crate::{
-    delay::{Began, Queue, Refused},
-    wan::Verdict,
-    world::{Change, ChangeError, Counts, Followed, Live, Placed, Who, World},
+    delay::{Began, Queue},
+    world::{Change, ChangeError, Counts, Live, World},
 };
-use packet::Header;
+use carry::{Arriving, Carried, Reader, Target};
+use place::addresses;
 
 /// Hosts of one lab. Each costs two threads and a network namespace; their addresses are of one /24.
 pub const MAX_HOSTS: usize = 250;
-
-/// Nets of one lab, the internet among them; each is a /24 of its own.
-pub const MAX_NETS: usize = 200;
 
 /// Why a lab did not start, or a host did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -104,59 +104,6 @@ impl Error {
     }
 }
 
-/// A host that shall be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Spec {
-    /// Its name.
-    pub name: NodeId,
-    /// Where it is.
-    pub region: Region,
-    /// In which data centre there.
-    pub zone: Option<Zone>,
-    /// On which leased lines it is, beside the internet.
-    pub lines: Vec<Net>,
-}
-
-/// Gives each host its addresses: on the internet 10.77.0.N for the N-th host, on the M-th line
-/// (by name) 10.77.M.N. The port is 0: it does not matter.
-pub fn place(hosts: &[Spec]) -> Result<BTreeMap<NodeId, Placed>, Error> {
-    let mut lines: Vec<&Net> = hosts.iter().flat_map(|host| &host.lines).collect();
-    lines.sort();
-    lines.dedup();
-    if hosts.len() > MAX_HOSTS {
-        let count = hosts.len();
-        return Err(Error::World(format!(
-            "{count} hosts; the limit is {MAX_HOSTS}"
-        )));
-    }
-    if lines.len() + 1 > MAX_NETS {
-        let count = lines.len() + 1;
-        return Err(Error::World(format!(
-            "{count} nets; the limit is {MAX_NETS}"
-        )));
-    }
-    let mut placed = BTreeMap::new();
-    for (index, host) in hosts.iter().enumerate() {
-        let address = |net: usize| SocketAddr::from(([10, 77, net as u8, index as u8 + 1], 0));
-        let on = host.lines.iter().map(|line| {
-            let net = 1 + lines
-                .iter()
-                .position(|known| *known == line)
-                .unwrap_or_default();
-            (line.clone(), vec![address(net)])
-        });
-        let place = Placed {
-            zone: host.zone.clone(),
-            lines: on.collect(),
-            ..Placed::new(host.region.clone(), vec![address(0)])
-        };
-        if placed.insert(host.name.clone(), place).is_some() {
-            return Err(Error::World(format!("host {} is named twice", host.name)));
-        }
-    }
-    Ok(placed)
-}
-
 /// Hosts, and the world between them. Dropping it ends the hosts; their processes belong to whoever
 /// holds them.
 #[derive(Debug)]
@@ -171,24 +118,7 @@ struct Running {
     host: Host,
     address: Ipv4Addr,
     carried: Arc<Carried>,
-    queue: Arc<Queue<Box<[u8]>>>,
-}
-
-/// What has left one host.
-#[derive(Debug, Default)]
-struct Carried {
-    lanes: Mutex<HashMap<Ipv4Addr, Lane>>,
-    /// Nobody has the destination, or it was no IPv4 packet.
-    astray: AtomicU64,
-    /// More than [`MAX_WAITING`](crate::shim::MAX_WAITING) bytes were on their way to one host.
-    overflowed: AtomicU64,
-}
-
-#[derive(Debug)]
-struct Lane {
-    to: NodeId,
-    net: Net,
-    lane: Followed,
+    queue: Arc<Arriving>,
 }
 
 /// What one direction has carried.
@@ -277,9 +207,14 @@ impl Lab {
             };
             let name = running.host.name();
             let (from, to, queue) = (device.clone(), device, running.queue.clone());
-            start_thread(format!("from {name}"), move || reader.run(&from))
+            let reads = move || {
+                urgent();
+                reader.run(&from);
+            };
+            start_thread(format!("from {name}"), reads)
                 .and_then(|()| {
                     start_thread(format!("to {name}"), move || {
+                        urgent();
                         // What a host does not take is lost, as on a real wire.
                         queue.run(|packet| drop(to.send(&packet)));
                     })
@@ -369,154 +304,16 @@ impl Drop for Lab {
     }
 }
 
-impl Carried {
-    fn lanes(&self) -> MutexGuard<'_, HashMap<Ipv4Addr, Lane>> {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Who has an address.
-#[derive(Debug)]
-struct Target {
-    who: Who,
-    name: NodeId,
-    net: Net,
-    queue: Arc<Queue<Box<[u8]>>>,
-}
-
-/// Takes what leaves one host.
-struct Reader {
-    who: Who,
-    live: Live,
-    began: Began,
-    everybody: Arc<HashMap<Ipv4Addr, Target>>,
-    carried: Arc<Carried>,
-}
-
-impl Reader {
-    /// Until the device is gone.
-    fn run(&self, device: &SyncDevice) {
-        let mut buffer = vec![0; MTU];
-        loop {
-            match device.recv(&mut buffer) {
-                Ok(length) => self.carry(&buffer[..length]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return,
-            }
-        }
-    }
-
-    fn carry(&self, packet: &[u8]) {
-        let now = self.began.time();
-        let header = Header::parse(packet);
-        let target = header.and_then(|header| Some((header, self.everybody.get(&header.to)?)));
-        let Some((header, target)) = target else {
-            self.carried.astray.fetch_add(1, Relaxed);
-            return;
-        };
-        let mut lanes = self.carried.lanes();
-        let lane = lanes.entry(header.to).or_insert_with(|| Lane {
-            to: target.name.clone(),
-            net: target.net.clone(),
-            lane: self
-                .live
-                .follow(self.who.clone(), target.who.clone(), target.net.clone()),
-        });
-        let verdict = lane.lane.send(now, header.payload);
-        drop(lanes);
-        if let Verdict::Deliver(at) = verdict
-            && target.queue.push(at, packet.len(), packet.into()) == Err(Refused::Full)
-        {
-            self.carried.overflowed.fetch_add(1, Relaxed);
-        }
-    }
-}
-
-/// A node's IPv4 addresses with their nets; the first one is on the internet.
-fn addresses(name: &NodeId, placed: &Placed) -> Result<Vec<(Ipv4Addr, Net)>, Error> {
-    let internet = Net::internet();
-    let nets = [(&internet, &placed.addrs)]
-        .into_iter()
-        .chain(&placed.lines);
-    let mut addresses = Vec::new();
-    for (net, addrs) in nets {
-        let [SocketAddr::V4(address)] = addrs[..] else {
-            return Err(Error::World(format!(
-                "host {name} has {} addresses on {net}; it must have one, of IPv4",
-                addrs.len()
-            )));
-        };
-        addresses.push((*address.ip(), net.clone()));
-    }
-    if addresses
-        .iter()
-        .any(|(ip, _)| IpAddr::V4(*ip).is_loopback() || ip.is_unspecified())
-    {
-        return Err(Error::World(format!(
-            "host {name} has an address that is no host's"
-        )));
-    }
-    Ok(addresses)
+/// Lets the calling thread run before all others where this user may (CAP_SYS_NICE): on a busy
+/// machine packets otherwise wait for a processor for milliseconds, which no model asked for. The
+/// kernel leaves the others 5 % of each processor whatever happens (sched(7)).
+pub fn urgent() {
+    let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::RoundRobin);
+    // Any real-time priority is above everything that has none.
+    let lowest = ThreadPriority::Min;
+    let _ = set_thread_priority_and_policy(thread_native_id(), lowest, policy);
 }
 
 fn start_thread(name: String, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
     thread::Builder::new().name(name).spawn(run).map(drop)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn spec(name: &str, lines: &[&str]) -> Spec {
-        Spec {
-            name: name.parse().expect("a name"),
-            region: "hk".parse().expect("a region"),
-            zone: None,
-            lines: lines
-                .iter()
-                .map(|net| net.parse().expect("a net"))
-                .collect(),
-        }
-    }
-
-    #[test]
-    fn hosts_get_addresses_of_their_own_on_every_net() {
-        let placed = place(&[spec("b", &["line-2"]), spec("a", &["line-1", "line-2"])]);
-        let placed = placed.expect("placed");
-        let of = |name: &str| {
-            let node: NodeId = name.parse().expect("a name");
-            let found = addresses(&node, &placed[&node]).expect("addresses");
-            let found = found.iter().map(|(ip, net)| format!("{net} {ip}"));
-            found.collect::<Vec<_>>().join(", ")
-        };
-        assert_eq!(of("b"), "internet 10.77.0.1, line-2 10.77.2.1");
-        assert_eq!(
-            of("a"),
-            "internet 10.77.0.2, line-1 10.77.1.2, line-2 10.77.2.2"
-        );
-    }
-
-    #[test]
-    fn hosts_that_cannot_be_are_refused() {
-        let told = place(&[spec("a", &[]), spec("a", &[])]).expect_err("refused");
-        assert_eq!(told.to_string(), "host a is named twice");
-        let many: Vec<Spec> = (0..=MAX_HOSTS)
-            .map(|n| spec(&format!("h{n}"), &[]))
-            .collect();
-        let told = place(&many).expect_err("refused").to_string();
-        assert_eq!(told, "251 hosts; the limit is 250");
-        let name: NodeId = "a".parse().expect("a name");
-        let placed = |addrs: &[&str]| {
-            let addrs = addrs.iter().map(|addr| addr.parse().expect("an address"));
-            Placed::new("hk".parse().expect("a region"), addrs.collect())
-        };
-        for addrs in [
-            &["127.0.0.1:1"][..],
-            &["[::1]:1"],
-            &[],
-            &["10.0.0.1:1", "10.0.0.1:2"],
-        ] {
-            assert!(addresses(&name, &placed(addrs)).is_err(), "{addrs:?}");
-        }
-    }
 }

@@ -12,7 +12,7 @@
 use std::{
     env, fs, io,
     ops::ControlFlow,
-    os::unix::process::ExitStatusExt,
+    os::unix::process::{ExitStatusExt, parent_id},
     path::Path,
     process::{Child, Command, ExitStatus},
 };
@@ -37,9 +37,20 @@ const INSIDE: &str = "LONGSPAN_LAB_INSIDE";
 /// Tells init who its parent is.
 const OUTER: &str = "LONGSPAN_LAB_OUTER";
 
-/// Whether this process is the inner one, or a descendant of it.
+/// Whether this process is in a space.
 pub fn inside() -> bool {
     env::var_os(INSIDE).is_some()
+}
+
+/// Whether this process is the inner one of a space, the child of its init. Ask before the first
+/// thread is started: the signals that init takes for itself are let through again here, since a
+/// process starts with those blocked that its parent blocks (execve(2)).
+pub fn is_inner() -> bool {
+    let inner = inside() && parent_id() == 1;
+    if inner {
+        let _ = passed_on().thread_unblock();
+    }
+    inner
 }
 
 /// Makes a space, runs `init` in it (which calls [`init`]) and waits for it. Call it before the

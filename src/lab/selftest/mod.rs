@@ -1,6 +1,7 @@
 //! `longspan lab selftest`: proves that between two hosts happens what the model was told, with
 //! plain UDP through the kernel, the TUN devices and back.
 
+mod load;
 mod udp;
 
 use std::{process::exit, time::Duration};
@@ -36,6 +37,9 @@ pub struct Options {
     /// Fewer packets, and wider tolerances where chance decides: some seconds
     #[arg(long)]
     short: bool,
+    /// Measures instead what the lab carries on this machine, from both ends: rising loads
+    #[arg(long, conflicts_with = "short")]
+    load: bool,
 }
 
 /// One figure.
@@ -51,7 +55,7 @@ struct Check {
 
 /// Runs all checks in a lab of its own.
 pub fn run(options: &Options, context: &Context) -> Outcome {
-    if !space::inside() {
+    if !space::is_inner() {
         exit(super::run::enter()?.into());
     }
     let hosts = [("a", "cn-beijing"), ("b", "sg")].map(|(name, region)| {
@@ -70,6 +74,9 @@ pub fn run(options: &Options, context: &Context) -> Outcome {
         lab: Lab::start(world).map_err(Failure::failed)?,
         scale: if options.short { 1 } else { 4 },
     };
+    if options.load {
+        return bench.load(context.format);
+    }
     let checks = bench.all()?;
     let ok = checks.iter().all(|check| check.ok);
     report(&checks, ok, context.format)?;
@@ -107,6 +114,24 @@ impl Bench {
         let own = faulty.overrun + faulty.overflowed;
         checks.push(exact("dropped by the lab itself", "packets", 0, own as i64));
         Ok(checks)
+    }
+
+    fn load(&self, format: Format) -> Outcome {
+        const DELAY_MS: f64 = 20.0;
+        self.set("a", "b", Profile::default(), DELAY_MS)?;
+        let carried = load::run(&self.lab, "a", "b", DELAY_MS, 3.0)?;
+        let rows: Vec<Value> = carried.iter().map(|carried| json!(carried)).collect();
+        let columns = [
+            ("OFFERED/S", "/offered_per_s"),
+            ("SENT/S", "/sent_per_s"),
+            ("ARRIVED/S", "/arrived_per_s"),
+            ("MBIT/S", "/arrived_mbit_per_s"),
+            ("LOST", "/lost"),
+            ("LATE P50 MS", "/late_p50_ms"),
+            ("LATE P99 MS", "/late_p99_ms"),
+            ("CPU CORES", "/cpu_cores"),
+        ];
+        output::list(format, &rows, &columns)
     }
 
     /// Different delays in the two directions; without jitter.
@@ -183,24 +208,17 @@ impl Bench {
             self.set("a", "b", profile, 5.0)?;
             let run = self.stream("a", "b", plan, checks)?;
             let (share, run_length) = run.losses();
-            // Bursts are geometric: their number and their lengths deviate by about their mean.
-            let count = (packets as f64 * mean / burst).max(1.0);
-            let relative = SIGMAS / count.sqrt();
-            let by = if mean == 0.0 {
-                0.0
-            } else {
-                mean * 1.5 * relative
-            };
-            checks.push(near(format!("loss, {name}"), "share", mean, share, by));
+            let (by, by_burst) = deviations(packets as f64, mean, burst);
+            checks.push(near(
+                format!("loss, {name}"),
+                "share",
+                mean,
+                share,
+                SIGMAS * by,
+            ));
             if mean > 0.0 {
-                let by = burst * relative;
-                checks.push(near(
-                    format!("burst, {name}"),
-                    "packets",
-                    burst,
-                    run_length,
-                    by,
-                ));
+                let what = format!("burst, {name}");
+                checks.push(near(what, "packets", burst, run_length, SIGMAS * by_burst));
             }
         }
         Ok(())
@@ -368,6 +386,20 @@ impl Bench {
         }
         Ok(run)
     }
+}
+
+/// Standard deviations of the share lost and of the mean burst, of `packets` packets in a two-state
+/// chain: neighbours correlate by 1 − 1/burst − p, where p is the chance to leave the good state.
+fn deviations(packets: f64, mean: f64, burst: f64) -> (f64, f64) {
+    if mean == 0.0 {
+        return (0.0, 0.0);
+    }
+    let correlation = 1.0 - 1.0 / burst - mean / (burst * (1.0 - mean));
+    let spread = (1.0 + correlation) / (1.0 - correlation);
+    let share = (mean * (1.0 - mean) / packets * spread).sqrt();
+    // Lengths are geometric; there are about packets · mean / burst of them.
+    let length = burst * (1.0 - 1.0 / burst).sqrt() / (packets * mean / burst).sqrt();
+    (share, length)
 }
 
 fn near(what: String, unit: &'static str, set: f64, measured: f64, tolerance: f64) -> Check {

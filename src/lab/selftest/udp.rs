@@ -11,7 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use longspan_lab::{tun::Lab, world::Counts};
+use longspan_lab::{
+    tun::{Lab, urgent},
+    world::Counts,
+};
 use longspan_proto::time::Time;
 
 use crate::failure::{Failure, Outcome};
@@ -70,6 +73,7 @@ pub fn stream(lab: &Lab, from: &str, to: &str, plan: Plan) -> Outcome<Stream> {
     let receiver = {
         let (count, stop) = (count.clone(), stop.clone());
         thread::spawn(move || {
+            urgent();
             let mut arrived = Vec::new();
             let mut buffer = [0; 2_048];
             while !stop.load(SeqCst) {
@@ -127,6 +131,8 @@ fn counts(lab: &Lab, from: &str, to: &str) -> Counts {
 }
 
 fn send(out: &UdpSocket, plan: Plan, clock: longspan_lab::tun::Clock) -> io::Result<Vec<Time>> {
+    // The clock of the measurement, as the driver is of the model.
+    urgent();
     let mut packet = vec![0; plan.bytes.max(SMALLEST)];
     let mut sent = Vec::with_capacity(plan.packets);
     let began = Instant::now();
@@ -149,6 +155,14 @@ impl Stream {
             Some(at.saturating_since(*sent).as_secs_f64() * 1_000.0)
         });
         took.collect()
+    }
+
+    /// From the first to the last that was sent.
+    pub fn took(&self) -> Duration {
+        match (self.sent.first(), self.sent.last()) {
+            (Some(first), Some(last)) => last.saturating_since(*first),
+            _ => Duration::ZERO,
+        }
     }
 
     /// How many arrived.
