@@ -1,12 +1,12 @@
 //! From measured links to each node's table: pure.
 //!
-//! Links come from reports; [`paths`](longspan_topology::paths) finds the ways, [`chosen`] decides
+//! Links come from reports; [`paths`](longspan_topology::paths) finds the ways, `chosen` decides
 //! whether a better one is worth moving to. Tables are computed at most once an interval, only when
 //! something changed, and only what the change may touch.
 //!
-//! * [`links`]: what was reported. [`overrides`], [`pins`]: what operators ask for. [`member`]: nodes.
-//! * [`world`]: the graph out of these. [`chosen`]: a policy class's paths in use.
-//! * [`table`]: what a node is told. [`explain`]: why.
+//! * `links`: what was reported. `overrides`, `pins`: what operators ask for. `member`: nodes.
+//! * `world`: the graph out of these. `chosen`: a policy class's paths in use.
+//! * `table`: what a node is told. `explain`: why.
 
 mod chosen;
 mod explain;
