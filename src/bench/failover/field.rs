@@ -384,7 +384,13 @@ impl Field {
         self.sites.iter().find(|site| site.has(node))
     }
 
-    /// The same, to be changed.
+    /// The site of a region.
+    pub fn site_in(&self, region: &Region) -> Outcome<&Site> {
+        let site = self.sites.iter().find(|site| site.area.region == *region);
+        site.ok_or_else(|| Failure::failed(format!("no site in {region}")))
+    }
+
+    /// The same as `site_of`, to be changed.
     pub fn site_mut(&mut self, node: &str) -> Option<&mut Site> {
         self.sites.iter_mut().find(|site| site.has(node))
     }
@@ -396,6 +402,13 @@ impl Field {
             .windows(2)
             .filter_map(|pair| self.wanted.matrix.rtt(region(&pair[0])?, region(&pair[1])?))
             .sum()
+    }
+
+    /// The round trip between two regions, jitter not counted; the longest of all times where the
+    /// matrix has none.
+    pub fn between(&self, one: &Region, other: &Region) -> Duration {
+        let rtt = self.wanted.matrix.rtt(one, other);
+        rtt.unwrap_or(Duration::MAX / 4)
     }
 
     /// The time of a path in the order of its nodes, jitter not counted.
@@ -477,6 +490,11 @@ impl Site {
         work: impl Future<Output = T> + Send + 'static,
     ) -> Outcome<T> {
         self.on.spawn(work).await.map_err(Failure::failed)
+    }
+
+    /// Starts a program on the host, its output in `log`.
+    pub fn spawn(&self, command: Command, log: &Path) -> Outcome<Process> {
+        self.host.spawn(command, log).map_err(Failure::failed)
     }
 
     /// The relay's process, unless it was killed.

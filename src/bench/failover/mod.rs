@@ -6,11 +6,13 @@
 //! * `lesson`: what is published, and what of it arrives when.
 //! * `chat`: a room's messages across the same backbone.
 //! * `drain`: a relay that many lessons cross is taken out of service.
+//! * `guest`: another backbone in the same lab, under the same faults.
 //! * `trial`: one fault, from choosing its place to its repair.
 
 mod chat;
 mod drain;
 pub mod field;
+mod guest;
 mod lesson;
 mod trial;
 
@@ -55,6 +57,10 @@ pub struct Args {
     /// Lessons at once, where a relay is drained; elsewhere it is one
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=200))]
     lessons: u32,
+    /// A program of another backbone, which stands in the same lab under the same faults; dev/peers
+    /// shows one
+    #[arg(long, value_name = "COMMAND")]
+    guest: Option<String>,
     /// For regions, places of faults, losses and jitter
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -113,6 +119,11 @@ pub fn run(args: &Args) -> Outcome<Value> {
             "--fault drain --without-controller: only a controller drains a relay",
         ));
     }
+    if args.fault == Asked::Drain && args.guest.is_some() {
+        return Err(Failure::usage(
+            "--fault drain --guest: only our own relays are drained",
+        ));
+    }
     if !space::inside() {
         exit(enter()?.into());
     }
@@ -148,11 +159,14 @@ async fn inside(args: &Args) -> Outcome<Value> {
             eprintln!("{n} of {}: {told}", args.trials);
             continue;
         };
-        let found = trial::run(&mut field, &chat, &mut rng, fault).await?;
+        let found = trial::run(&mut field, &chat, &mut rng, fault, args.guest.as_deref()).await?;
         eprintln!(
             "{n} of {}: {}: gap {:.0?}, way back {:.0?}, {} lost",
             args.trials, found.place, found.gap, found.backup_rtt, found.frames_lost
         );
+        if let Some(guest) = &found.guest {
+            eprintln!("  the guest: {guest}");
+        }
         sum.add(&found);
     }
     let talk = chat.end().await?;
@@ -161,6 +175,9 @@ async fn inside(args: &Args) -> Outcome<Value> {
         Asked::Drain => drains.json(),
         _ => sum.json(),
     };
+    if let Some(command) = &args.guest {
+        figures["guest"] = sum.guest.json(command);
+    }
     let setting = json!({
         "fault": format!("{:?}", args.fault).to_lowercase(),
         "trials": args.trials,
@@ -189,6 +206,7 @@ struct Sum {
     recover: Distribution,
     frames_lost: u64,
     frames_repeated: u64,
+    guest: guest::Sum,
 }
 
 impl Sum {
@@ -214,5 +232,8 @@ impl Sum {
         }
         self.frames_lost += found.frames_lost;
         self.frames_repeated += found.frames_repeated;
+        if let Some(guest) = &found.guest {
+            self.guest.add(guest);
+        }
     }
 }

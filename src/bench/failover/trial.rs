@@ -1,18 +1,19 @@
 //! One fault: where, what it did to a lesson, and its repair.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use longspan_lab::{
     wan::Profile,
     world::{Change, Effect},
 };
-use longspan_proto::ids::NodeId;
+use longspan_proto::ids::{NodeId, Region};
 use rand::{Rng, RngExt, seq::IteratorRandom};
 
 use super::{
     Fault,
     chat::Chat,
     field::{Field, Site},
+    guest::{self, Guest},
     lesson::{Lesson, Seen},
 };
 use crate::failure::{Failure, Outcome};
@@ -49,6 +50,8 @@ pub struct Found {
     pub detect: Option<Duration>,
     pub frames_lost: u64,
     pub frames_repeated: u64,
+    /// What it did to the guest.
+    pub guest: Option<guest::Seen>,
 }
 
 /// Where a fault happens on a way: between the nodes number `upper` and `lower`.
@@ -63,12 +66,16 @@ pub async fn run(
     chat: &Chat,
     rng: &mut impl Rng,
     fault: Fault,
+    guest: Option<&str>,
 ) -> Outcome<Found> {
-    let (lesson, before, place) = begin(field, chat, rng, fault).await?;
+    let (lesson, before, place, mut guest) = begin(field, chat, rng, fault, guest).await?;
     let lower = before[place.lower].clone();
     let detected = detections(field, &lower).await;
-    let at = Instant::now();
+    let (at, wall) = (Instant::now(), SystemTime::now());
     let what = strike(field, fault, &before, &place)?;
+    if let Some(guest) = &mut guest {
+        guest.strike(fault, &region(field, &before[place.lower - 1])?)?;
+    }
     let settled = until(AFTER, || {
         at.elapsed() >= LEAST
             && lesson
@@ -94,6 +101,11 @@ pub async fn run(
         ),
         _ => None,
     };
+    let beside = match &guest {
+        Some(guest) => Some(guest.seen(wall).await),
+        None => None,
+    };
+    drop(guest);
     repair(field, fault, &before, &place)?;
     field.repaired().await?;
     until(AFTER, || flows.elapsed() >= LATE).await;
@@ -114,16 +126,18 @@ pub async fn run(
             .map(|(seen, newest)| seen.lost(newest))
             .sum(),
         frames_repeated: lesson.tracks().map(|seen| Seen::repeated(&seen)).sum(),
+        guest: beside,
     })
 }
 
-/// A lesson between two regions on whose way the fault can happen.
+/// A lesson between two regions on whose way the fault can happen, and the guest's beside it.
 async fn begin(
     field: &Field,
     chat: &Chat,
     rng: &mut impl Rng,
     fault: Fault,
-) -> Outcome<(Lesson, Vec<NodeId>, Place)> {
+    guest: Option<&str>,
+) -> Outcome<(Lesson, Vec<NodeId>, Place, Option<Guest>)> {
     for _ in 0..PAIRS {
         let pair: Vec<&Site> = field.sites.iter().sample(rng, 2);
         let stream = format!("s{:016x}", rng.random::<u64>());
@@ -139,10 +153,14 @@ async fn begin(
             continue;
         };
         let path = lesson.path();
+        let beside = match guest {
+            Some(command) => Some(Guest::start(field, command, &path).await?),
+            None => None,
+        };
         until(BEGIN, || began.elapsed() >= BEFORE).await;
         // It may have moved meanwhile: then the place is on it no more.
         if lesson.path() == path && lesson.one_way() {
-            return Ok((lesson, path, place));
+            return Ok((lesson, path, place, beside));
         }
     }
     Err(Failure::failed(format!(
@@ -236,12 +254,14 @@ fn repair(field: &mut Field, fault: Fault, path: &[NodeId], place: &Place) -> Ou
 
 /// The hosts at both ends of a link: they are called as their regions.
 fn ends(field: &Field, path: &[NodeId], place: &Place) -> Outcome<(String, String)> {
-    let host = |node: &NodeId| {
-        let site = field.site_of(node);
-        site.map(|site| site.area.region.to_string())
-            .ok_or_else(|| Failure::failed(format!("{node} is nowhere")))
-    };
+    let host = |node: &NodeId| Ok::<_, Failure>(region(field, node)?.to_string());
     Ok((host(&path[place.upper])?, host(&path[place.lower])?))
+}
+
+fn region(field: &Field, node: &NodeId) -> Outcome<Region> {
+    let site = field.site_of(node);
+    site.map(|site| site.area.region.clone())
+        .ok_or_else(|| Failure::failed(format!("{node} is nowhere")))
 }
 
 /// Of the new way, the part from the nearest node that had the track above the fault to the first
