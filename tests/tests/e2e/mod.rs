@@ -20,5 +20,6 @@ mod pause;
 mod publishers;
 mod refusals;
 mod refused_messages;
+mod stop;
 mod store;
 mod takeover;
