@@ -13,6 +13,7 @@ mod process;
 
 mod controllers;
 mod crowd;
+mod drain;
 mod lesson;
 mod messages;
 mod page;
