@@ -24,6 +24,7 @@ use longspan_topology::routes::Routes;
 use super::{
     Config, Input, LocalKey, Output, PeerKey, Stats, StreamKey, TrackView, Trouble,
     cache::Group,
+    failover::{Failover, Failovers},
     peer::Peer,
     receiver::{self, Receiver},
     slab::Slab,
@@ -56,6 +57,7 @@ pub struct Forwarder {
     pub(super) rescue_queue: VecDeque<track::Key>,
     /// Such moves under way.
     pub(super) rescues: usize,
+    pub(super) failovers: Failovers,
     /// Streams to be reset once what was sent on them has had its time to arrive.
     pub(super) late_resets: VecDeque<(Time, PeerKey, StreamKey)>,
     timers: BTreeSet<(Time, track::Key)>,
@@ -90,6 +92,7 @@ impl Forwarder {
             moves: 0,
             rescue_queue: VecDeque::new(),
             rescues: 0,
+            failovers: Failovers::default(),
             late_resets: VecDeque::new(),
             timers: BTreeSet::new(),
             touched: Vec::new(),
@@ -196,6 +199,11 @@ impl Forwarder {
             rescues: self.rescues,
             ..self.stats.clone()
         }
+    }
+
+    /// The last tracks that left their upstream for another, oldest first.
+    pub fn failovers(&self) -> impl Iterator<Item = &Failover> {
+        self.failovers.iter()
     }
 
     /// Every track as it stands.

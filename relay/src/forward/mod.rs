@@ -24,6 +24,7 @@ mod cache;
 mod config;
 mod core;
 mod downstream;
+mod failover;
 mod feed;
 mod life;
 mod local;
@@ -40,6 +41,7 @@ mod upstream;
 
 pub use config::{CacheConfig, Config, Limits};
 pub use core::Forwarder;
+pub use failover::Failover;
 pub use stats::{GroupView, Rejected, Stats, TrackView};
 
 /// A connected neighbour, numbered by the driver; a number is never reused.
