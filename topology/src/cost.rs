@@ -42,6 +42,33 @@ impl Terms {
     pub fn total(&self) -> i64 {
         self.raw_delay + self.jitter + self.repair + self.hop + self.operator
     }
+
+    /// The terms of a path out of those of its links: sums, but for the jitter. Delays that vary
+    /// independently of each other are rarely all long at once: their spreads add in quadrature.
+    pub fn along(links: impl IntoIterator<Item = Terms>) -> Terms {
+        let mut squares = 0;
+        let nothing = Terms {
+            raw_delay: 0,
+            jitter: 0,
+            repair: 0,
+            hop: 0,
+            operator: 0,
+        };
+        let sum = links.into_iter().fold(nothing, |sum, link| {
+            squares += link.jitter.unsigned_abs().pow(2);
+            Terms {
+                raw_delay: sum.raw_delay + link.raw_delay,
+                jitter: 0,
+                repair: sum.repair + link.repair,
+                hop: sum.hop + link.hop,
+                operator: sum.operator + link.operator,
+            }
+        });
+        Terms {
+            jitter: squares.isqrt() as i64,
+            ..sum
+        }
+    }
 }
 
 /// The terms for what was measured.
@@ -103,6 +130,25 @@ mod tests {
         assert_eq!(asked(CostOverride::Factor(1.0)), 0);
         assert_eq!(asked(CostOverride::Added(-3_000)), -3_000);
         assert_eq!(offset(&metrics), 7_000_000_000 - 40_000);
+    }
+
+    #[test]
+    fn jitters_of_a_path_add_in_quadrature_and_the_rest_adds_up() {
+        let link = |ms: i64, jitter_p95_us| {
+            terms(&Metrics {
+                raw_delay_us: ms * 1_000,
+                rtt_us: 2_000 * ms as u64,
+                jitter_p95_us,
+                loss: 0.0,
+            })
+        };
+        let path = Terms::along([link(10, 3_000), link(20, 4_000)]);
+        assert_eq!(
+            (path.raw_delay, path.jitter, path.hop),
+            (30_000, 5_000, 1_000)
+        );
+        assert_eq!(Terms::along([link(10, 3_000)]), link(10, 3_000));
+        assert_eq!(Terms::along([]).total(), 0);
     }
 
     #[test]

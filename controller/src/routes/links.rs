@@ -161,6 +161,11 @@ impl Links {
     }
 
     /// The links from one node to another that can be used, as a computation sees them from now on.
+    ///
+    /// Frames take one direction, but their requests and acknowledgements take the other: a link can
+    /// be used while both arrive. Each is known by its receiving end; an end without a session reports
+    /// nothing, and what goes the other way tells whether it lives. If neither reports, all stays as it
+    /// was: losing controllers must not lose links.
     pub fn weigh(
         &mut self,
         from: &NodeId,
@@ -172,20 +177,9 @@ impl Links {
         let nets: Vec<Net> = nets.into_iter().flat_map(BTreeMap::keys).cloned().collect();
         let mut weights = Vec::new();
         for net in nets {
-            // A node without a session reports nothing. What goes the other way tells whether it
-            // lives; if that is not known either, the link stays as it was: losing controllers
-            // must not lose links.
-            let heard = reports(from);
-            let back = self
-                .entry(to, from, &net)
-                .filter(|_| heard)
-                .map(|back| back.up);
+            let up = self.is_usable(from, to, &net, &reports);
             let Some(entry) = self.entry_mut(from, to, &net) else {
                 continue;
-            };
-            let up = match reports(to) {
-                true => entry.up,
-                false => back.unwrap_or(entry.up),
             };
             entry.computed = Some((entry.up, entry.cost()));
             entry.weighed = entry.metrics.filter(|_| up);
@@ -194,14 +188,44 @@ impl Links {
             };
             let asked = overrides.link(from, to, &net);
             weights.push(Weight {
-                cost_us: cost::terms_as(&metrics, asked.cost).total(),
                 price: asked.price.unwrap_or(0),
                 full: entry.full,
                 cordoned: asked.cordoned,
-                ..Weight::new(net, &metrics)
+                ..Weight::as_asked(net, &metrics, asked.cost)
             });
         }
         weights
+    }
+
+    /// Whether packets arrive both ways, as far as it is known; see [`weigh`](Links::weigh).
+    fn is_usable(
+        &self,
+        from: &NodeId,
+        to: &NodeId,
+        net: &Net,
+        reports: impl Fn(&NodeId) -> bool,
+    ) -> bool {
+        // Whoever reports names all links that end at it; one that is not named is down.
+        let up = |from, to| {
+            let ends_at = self
+                .entries
+                .get(to)?
+                .get(from)
+                .and_then(|nets| nets.get(net));
+            Some(ends_at.is_some_and(|entry| entry.up))
+        };
+        let (there, back) = (up(from, to), up(to, from));
+        let told = [
+            there.filter(|_| reports(to)),
+            back.filter(|_| reports(from)),
+        ];
+        let as_it_was = [there, back];
+        let known = if told == [None, None] {
+            as_it_was
+        } else {
+            told
+        };
+        known.into_iter().flatten().all(|up| up)
     }
 
     fn entry(&self, from: &NodeId, to: &NodeId, net: &Net) -> Option<&Entry> {
@@ -212,11 +236,14 @@ impl Links {
         self.entries.get_mut(to)?.get_mut(from)?.get_mut(net)
     }
 
-    /// The nets over which one node reaches another, as reported last.
+    /// The nets over which one node reaches another and hears of it, as reported last.
     pub fn up(&self, from: &NodeId, to: &NodeId) -> impl Iterator<Item = &Net> {
         let nets = self.entries.get(to).and_then(|entries| entries.get(from));
         let nets = nets.into_iter().flatten();
-        nets.filter_map(|(net, entry)| (entry.up && entry.metrics.is_some()).then_some(net))
+        nets.filter_map(|(net, entry)| {
+            let is_usable = entry.metrics.is_some() && self.is_usable(from, to, net, |_| true);
+            is_usable.then_some(net)
+        })
     }
 
     /// What the last computation saw of a link, and its cost terms.

@@ -1,5 +1,9 @@
 //! From measured links to each node's table: pure.
 //!
+//! A path is told from the node that wants a track towards its origin. Frames flow against it, so it
+//! is chosen by the links in *their* direction: where `a` pulls from `b`, what counts is the link from
+//! `b` to `a` (docs/decisions/paths-the-way-frames-go.md).
+//!
 //! Links come from reports; [`paths`](longspan_topology::paths) finds the ways, `chosen` decides
 //! whether a better one is worth moving to. Tables are computed at most once an interval, only when
 //! something changed, and only what the change may touch.
@@ -246,7 +250,7 @@ impl Router {
             let mut lost = Vec::new();
             match &before {
                 Some(before) => (*chosen, lost) = chosen.moved_to(before, &self.world.graph),
-                None => chosen.update(&self.world.graph, &changes.links),
+                None => chosen.update(&self.world.graph, &changes.steps),
             }
             for node in &self.adopted {
                 let table = self
