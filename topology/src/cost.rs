@@ -6,6 +6,12 @@ use crate::graph::Metrics;
 /// until `bench chain` measures more than one machine.
 pub const HOP_US: i64 = 500;
 
+/// What an edge's attachment to a relay costs beyond what is measured, in µs, unless it is its best
+/// one. More than the hop over the best one: an edge's tracks come and go over the relay that all
+/// edges of the region share, so that they cross the backbone once. Less than what a link gains that
+/// browns out.
+pub const STANDBY_US: u32 = 20_000;
+
 /// The terms of a link's cost, for `route explain`. All in µs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terms {

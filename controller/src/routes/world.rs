@@ -11,17 +11,13 @@ use longspan_proto::{
     wire::Role,
 };
 use longspan_topology::{
+    cost::STANDBY_US,
     graph::{Graph, Node, Transit, Weight},
     neighbours::{self, FULL_MESH, Site},
     routes::Path,
 };
 
 use super::{Member, NodeOverride, Overrides, Report, Table, chosen::Chosen, links::Links, table};
-
-/// What an edge's standby attachment costs beyond what is measured, in µs. More than the hop over its
-/// best relay: an edge's tracks come over the relay that all edges of the region share, so that they
-/// cross the backbone once. Less than what a link gains that browns out.
-const STANDBY_US: i64 = 20_000;
 
 /// See the module.
 #[derive(Clone, Default)]
@@ -186,7 +182,7 @@ impl World {
             let best = member.and_then(|member| member.best.as_ref());
             if best.is_some_and(|best| *best != from) {
                 for weight in &mut weights {
-                    weight.cost_us = weight.cost_us.saturating_add(STANDBY_US);
+                    weight.cost_us = weight.cost_us.saturating_add(STANDBY_US.into());
                 }
             }
             changes.is_other |= match weights.iter().any(|weight| weight.full) {
