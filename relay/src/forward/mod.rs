@@ -41,6 +41,7 @@ mod upstream;
 pub use config::{CacheConfig, Config, Limits};
 pub use core::Forwarder;
 pub use stats::{GroupView, Rejected, Stats, TrackView};
+pub(crate) use transmit::urgency;
 
 /// A connected neighbour, numbered by the driver; a number is never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
