@@ -51,6 +51,10 @@ pub struct LinkView {
     pub jitter_ms: Option<f64>,
     /// 0 … 1.
     pub loss: Option<f64>,
+    /// What arrives over it, in Mbit/s.
+    pub rate_mbps: f64,
+    /// What it carries, as configured, in Mbit/s.
+    pub capacity_mbps: f64,
     /// It carries so much that it takes nothing new.
     pub full: bool,
 }
@@ -77,8 +81,14 @@ pub(super) struct Links {
 }
 
 impl Links {
-    /// Takes a report; whether anything changed that a path may depend on.
-    pub fn report(&mut self, to: &NodeId, reports: &[Report], overrides: &Overrides) -> bool {
+    /// Takes a report; whether anything changed that a path may depend on. `capacity_bps` is that of
+    /// the link from a node over a net.
+    pub fn report(
+        &mut self,
+        to: &NodeId,
+        reports: &[Report],
+        capacity_bps: impl Fn(&NodeId, &Net) -> u64,
+    ) -> bool {
         let before = self.changed.len();
         let entries = self.entries.entry(to.clone()).or_default();
         let mut named = BTreeSet::new();
@@ -94,11 +104,7 @@ impl Links {
                 weighed: None,
             });
             let full = entry.full;
-            entry.take(report, || {
-                overrides
-                    .link(&report.from, to, &report.link.net)
-                    .capacity_bps
-            });
+            entry.take(report, || capacity_bps(&report.from, &report.link.net));
             if entry.differs() || entry.full != full {
                 differing.push(report.from.clone());
             }
@@ -260,7 +266,7 @@ impl Links {
     }
 
     /// All links, in order.
-    pub fn view(&self) -> Vec<LinkView> {
+    pub fn view(&self, capacity_bps: impl Fn(&NodeId, &NodeId, &Net) -> u64) -> Vec<LinkView> {
         let ms = |us: f64| us / 1_000.0;
         let mut views = Vec::new();
         for (to, entries) in &self.entries {
@@ -285,6 +291,8 @@ impl Links {
                     delay_ms: delay.map(ms),
                     jitter_ms: entry.metrics.map(|m| ms(m.jitter_p95_us as f64)),
                     loss: entry.metrics.map(|m| m.loss),
+                    rate_mbps: entry.rate_bps as f64 / 1e6,
+                    capacity_mbps: capacity_bps(from, to, net) as f64 / 1e6,
                     full: entry.full,
                 });
             }
@@ -295,7 +303,7 @@ impl Links {
 }
 
 impl Entry {
-    fn take(&mut self, report: &Report, capacity_bps: impl Fn() -> Option<u64>) {
+    fn take(&mut self, report: &Report, capacity_bps: impl Fn() -> u64) {
         self.up = report.link.up;
         if report.link.up {
             self.metrics = Some(report.link.metrics);
@@ -303,8 +311,7 @@ impl Entry {
         self.rate_bps = report.rate_bps;
         if self.rate_bps > 0 || self.full {
             let bound = if self.full { FREE_SHARE } else { FULL_SHARE };
-            let over = |capacity: u64| self.rate_bps as f64 > capacity as f64 * bound;
-            self.full = capacity_bps().is_some_and(over);
+            self.full = self.rate_bps as f64 > capacity_bps() as f64 * bound;
         }
     }
 

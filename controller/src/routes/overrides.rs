@@ -38,7 +38,7 @@ pub struct LinkOverride {
     pub cost: Option<CostOverride>,
     /// Price of a GB in millionths of the operator's currency; none: as configured, else free.
     pub price: Option<u32>,
-    /// What it carries at most, in bit/s; none: as configured, else not bounded.
+    /// What it carries at most, in bit/s; none: as configured.
     pub capacity_bps: Option<u64>,
 }
 

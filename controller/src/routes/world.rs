@@ -17,13 +17,17 @@ use longspan_topology::{
     routes::Path,
 };
 
-use super::{Member, NodeOverride, Overrides, Report, Table, chosen::Chosen, links::Links, table};
+use super::{
+    Capacities, LinkView, Member, NodeOverride, Overrides, Report, Table, chosen::Chosen,
+    links::Links, table,
+};
 
 /// See the module.
 #[derive(Clone, Default)]
 pub(super) struct World {
     pub links: Links,
     pub overrides: Overrides,
+    pub capacities: Capacities,
     pub graph: Graph,
     /// By their numbers in the graph.
     members: Vec<Member>,
@@ -45,7 +49,26 @@ pub(super) struct Changes {
 
 impl World {
     pub fn report(&mut self, to: &NodeId, reports: &[Report]) -> bool {
-        self.links.report(to, reports, &self.overrides)
+        let mut links = std::mem::take(&mut self.links);
+        let changed = links.report(to, reports, |from, net| self.capacity(from, to, net));
+        self.links = links;
+        changed
+    }
+
+    /// All links, in order.
+    pub fn view(&self) -> Vec<LinkView> {
+        self.links
+            .view(|from, to, net| self.capacity(from, to, net))
+    }
+
+    /// What a link carries, in bit/s: as an operator says, else as configured.
+    fn capacity(&self, from: &NodeId, to: &NodeId, net: &Net) -> u64 {
+        let asked = self.overrides.link(from, to, net).capacity_bps;
+        asked.unwrap_or_else(|| {
+            let member = |node| self.members.get(self.graph.number(node)?);
+            let regions = [from, to].map(|node| member(node).map(|member| &member.region));
+            self.capacities.of(from, to, net, regions)
+        })
     }
 
     /// Whether that changes anything.

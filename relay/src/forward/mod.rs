@@ -141,6 +141,17 @@ pub enum Input {
         extra_us: u64,
     },
 
+    /// What goes to a peer now, and what the link to it carries. At its limit it takes no new
+    /// subscription.
+    Load {
+        /// The peer.
+        peer: PeerKey,
+        /// In bit/s.
+        sent_bps: u64,
+        /// In bit/s.
+        capacity_bps: u64,
+    },
+
     /// This node is the origin of a track from now on.
     Publish {
         /// The track.
