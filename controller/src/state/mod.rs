@@ -173,8 +173,10 @@ pub struct State {
 impl State {
     /// Knows nothing yet.
     pub fn new(limits: Limits) -> State {
+        let mut router = Router::new(limits.switches, limits.recompute_every);
+        router.set_capacities(limits.capacities.clone());
         State {
-            router: Router::new(limits.switches, limits.recompute_every),
+            router,
             limits,
             outputs: VecDeque::new(),
             election: 0,

@@ -135,6 +135,15 @@ impl Forwarder {
             }
             Input::Link { peer, event } => self.link_event(now, peer, event),
             Input::Cost { peer, extra_us } => self.link_costs(now, peer, extra_us),
+            Input::Load {
+                peer,
+                sent_bps,
+                capacity_bps,
+            } => {
+                if let Some(peer) = self.peers.get_mut(&peer) {
+                    (peer.sent_bps, peer.capacity_bps) = (sent_bps, capacity_bps);
+                }
+            }
             Input::Publish { track } => self.publish(now, track),
             Input::PublishGroup {
                 track,
