@@ -86,6 +86,8 @@ struct Node {
     heard: Time,
     /// The rooms it watches.
     rooms: BTreeSet<RoomName>,
+    /// Those it asked for on its present connection: it was told of them there.
+    asked: BTreeSet<RoomName>,
     /// The store has the lease, as far as is known.
     granted: bool,
     /// A call about its lease or records is under way.
