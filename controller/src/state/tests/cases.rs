@@ -291,7 +291,7 @@ fn tables_wait_until_those_of_before_have_reported() {
             .iter()
             .any(|m| matches!(m, to_node::Message::Table(_)))
     };
-    world.wait(Duration::from_millis(4_900));
+    world.wait(Duration::from_millis(9_900));
     assert!(!pushed(&world), "the other relay has not come back");
     let renewed = Input::Renewed(world.now().time);
     world.input(second, renewed);
