@@ -5,7 +5,7 @@ mod connect;
 mod last_good;
 mod session;
 mod status;
-mod table;
+pub mod table;
 
 use std::{
     collections::BTreeMap,
