@@ -57,6 +57,8 @@ pub struct Found {
     pub place: String,
     /// The longest time without a frame.
     pub gap: Duration,
+    /// When it began, in ms after the fault: before it where the last frame before was lost.
+    pub gap_began_ms: i64,
     /// From whoever lost its upstream over the first new way to the nearest node that had the track.
     pub backup_rtt: Duration,
     /// From the fault until the track left its place; `None`: it did not.
@@ -121,9 +123,14 @@ impl Series {
             way(&place.path),
             way(after.as_deref().unwrap_or_default())
         );
+        let began = match silent > seen.longest_gap {
+            true => seen.last_frame.unwrap_or(at),
+            false => seen.longest_from,
+        };
         let found = Found {
             place: what,
             gap: seen.longest_gap.max(silent),
+            gap_began_ms: (began.as_micros() as i64 - at.as_micros() as i64) / 1_000,
             backup_rtt: after.map_or(Duration::ZERO, |after| way_back(world, &place, &after)),
             moved,
             frames_lost: world.missing(viewer),

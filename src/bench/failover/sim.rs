@@ -29,7 +29,7 @@ const SLOWEST: usize = 5;
 const STANDING: Duration = Duration::from_secs(3_600);
 /// Links that are watched for false verdicts, and for how long each.
 const WATCHED: u64 = 8;
-const WATCHED_HOURS: f64 = 6.0;
+const WATCHED_HOURS: f64 = 13.0;
 /// One way of a watched link: half of Beijing – Singapore.
 const WATCHED_ONE_WAY: Duration = Duration::from_millis(119);
 
@@ -147,6 +147,7 @@ fn story(trial: &&Found) -> Value {
         "place": trial.place,
         "way": trial.way,
         "gap_ms": trial.gap.as_millis() as u64,
+        "gap_began_ms": trial.gap_began_ms,
         "way_back_ms": trial.backup_rtt.as_millis() as u64,
         "moved_ms": trial.moved.map(|moved| moved.as_millis() as u64),
         "story": trial.story,
