@@ -135,6 +135,15 @@ impl Forwarder {
             }
             Input::Link { peer, event } => self.link_event(now, peer, event),
             Input::Cost { peer, extra_us } => self.link_costs(now, peer, extra_us),
+            Input::Load {
+                peer,
+                sent_bps,
+                capacity_bps,
+            } => {
+                if let Some(peer) = self.peers.get_mut(&peer) {
+                    (peer.sent_bps, peer.capacity_bps) = (sent_bps, capacity_bps);
+                }
+            }
             Input::Publish { track } => self.publish(now, track),
             Input::PublishGroup {
                 track,
@@ -208,20 +217,13 @@ impl Forwarder {
 
     /// Every track as it stands.
     pub fn tracks(&self) -> Vec<TrackView> {
-        let view = |track: &Track| TrackView {
-            track: track.id.clone(),
-            chain: match track.confirmed() {
-                true => track.chain.clone(),
-                false => Vec::new(),
-            },
-            moving_to: track.standby.as_ref().map(|(leg, _)| leg.node.clone()),
-            receivers: track.receivers.len() + track.waiting.len(),
-            bytes: track.cache.bytes(),
-            groups: track.cache.len(),
-            last: track.cache.last(),
-            held: track.cache.iter().map(Group::view).collect(),
-        };
         self.tracks.iter().map(|(_, track)| view(track)).collect()
+    }
+
+    /// One track as it stands.
+    pub fn track(&self, id: &TrackId) -> Option<TrackView> {
+        let key = self.by_id.get(id)?;
+        self.tracks.get(*key).map(view)
     }
 
     fn control(&mut self, now: Time, peer: PeerKey, message: Message) {
@@ -458,5 +460,21 @@ impl Forwarder {
             }
         }
         self.tracks.len() < self.config.limits.tracks
+    }
+}
+
+fn view(track: &Track) -> TrackView {
+    TrackView {
+        track: track.id.clone(),
+        chain: match track.confirmed() {
+            true => track.chain.clone(),
+            false => Vec::new(),
+        },
+        moving_to: track.standby.as_ref().map(|(leg, _)| leg.node.clone()),
+        receivers: track.receivers.len() + track.waiting.len(),
+        bytes: track.cache.bytes(),
+        groups: track.cache.len(),
+        last: track.cache.last(),
+        held: track.cache.iter().map(Group::view).collect(),
     }
 }

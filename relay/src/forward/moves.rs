@@ -109,13 +109,17 @@ impl Forwarder {
         let elsewhere = |way: &Vec<NodeId>| way.first() != Some(&active.node);
         let mut ways = self.ways(track, false);
         ways.retain(|way| !self.avoids(way) && !track.shift.refused.contains(&way[0]));
+        // A full link takes no track that came another way, while there is another way.
+        let is_full = |way: &Vec<NodeId>| !self.routes.is_open(&self.config.node, way);
         if avoided || too_long {
+            ways.sort_by_key(is_full);
             return match ways.into_iter().find(elsewhere) {
                 Some(way) if avoided => Wish::Rescue(way),
                 Some(way) => Wish::Move(way, None),
                 None => Wish::None,
             };
         }
+        ways.retain(|way| !is_full(way) || way.first() == Some(&active.node));
         let Some(best) = ways.first() else {
             return Wish::None;
         };

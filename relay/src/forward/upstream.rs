@@ -25,9 +25,9 @@ pub(super) const SILENT_STANDBY: std::time::Duration = std::time::Duration::from
 
 impl Forwarder {
     /// The ways to a track's origin whose next hop is connected, best first, each without this
-    /// node and with the origin last. Suspected neighbours come last; so do those that get the
-    /// track from here when `own_receivers_last`.
-    pub(super) fn ways(&self, track: &Track, own_receivers_last: bool) -> Vec<Vec<NodeId>> {
+    /// node and with the origin last. Suspected neighbours come last. For one that is `looking` for
+    /// an upstream, so do those that get the track from here, and then ways over a full link.
+    pub(super) fn ways(&self, track: &Track, looking: bool) -> Vec<Vec<NodeId>> {
         let me = &self.config.node;
         let mut ways = self.routes.ways(me, &track.origin);
         if !track.hint.is_empty() {
@@ -54,7 +54,9 @@ impl Forwarder {
                 nodes.any(|r| r.crossed.last() == Some(node))
             };
             let avoided = peer.is_some_and(|peer| peer.avoided());
-            (avoided, own_receivers_last && way.first().is_some_and(gets))
+            let from_here = looking && way.first().is_some_and(gets);
+            let full = looking && !self.routes.is_open(me, way);
+            (avoided, from_here, full)
         });
         ways
     }

@@ -10,6 +10,7 @@
 //! * `trial`: one fault, from a lesson that is ready for it to its repair; `place`: where it
 //!   happens; `story`: where a long gap went; `sum`: what all trials found.
 //! * `steady`: what a lesson costs on the wire while nothing fails.
+//! * `sim`: the same in the simulated backbone.
 
 mod chat;
 mod drain;
@@ -17,6 +18,7 @@ pub mod field;
 mod guest;
 mod lesson;
 mod place;
+mod sim;
 mod steady;
 mod story;
 mod sum;
@@ -65,6 +67,9 @@ pub struct Args {
     /// Stops the controller and etcd before the first fault
     #[arg(long)]
     without_controller: bool,
+    /// In the simulated backbone: all pure cores in virtual time, on all cores of this machine
+    #[arg(long)]
+    sim: bool,
     /// Lessons at once, where a relay is drained; elsewhere it is one
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=200))]
     lessons: u32,
@@ -129,6 +134,9 @@ pub enum Fault {
 
 /// Runs it. Makes a space of its own first, so it is called before there are threads.
 pub fn run(args: &Args) -> Outcome<Value> {
+    if args.sim {
+        return sim::run(args);
+    }
     if args.fault.contains(&Asked::Drain) && args.without_controller {
         return Err(Failure::usage(
             "--fault drain --without-controller: only a controller drains a relay",
