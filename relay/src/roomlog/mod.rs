@@ -2,6 +2,7 @@
 //!
 //! * [`Room`]: pure: one room's order, sessions, keyed state and retained messages.
 //! * [`Rooms`]: pure: the rooms of a node, fenced by generation.
+//! * [`machine`]: pure: the rooms of a replicated log, as its state machine.
 //! * [`service`]: the driver: answers calls and publishes the tracks `log` and `ephemeral`.
 //!
 //! Contract of the pure part: `publish(now, wall, message)` either takes the message whole and
@@ -9,6 +10,7 @@
 //! draws nothing at random, so that replicas fed with the same calls are the same.
 
 mod limits;
+pub mod machine;
 mod refusal;
 mod room;
 mod rooms;
@@ -17,7 +19,7 @@ mod tracks;
 
 pub use limits::Limits;
 pub use refusal::Refusal;
-pub use room::{Accepted, Room, Snapshot};
+pub use room::{Accepted, Retention, Room, Snapshot};
 pub use rooms::Rooms;
 
 /// Messages in a group of the track `log`. Fixed (WIRE.md, "Room calls"): it makes a message's
