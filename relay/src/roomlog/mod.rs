@@ -4,12 +4,14 @@
 //! * [`Rooms`]: pure: the rooms of a node, fenced by generation.
 //! * [`machine`]: pure: the rooms of a replicated log, as its state machine.
 //! * [`group`]: pure: one member of a placement group, which replicates such a log by Raft.
+//! * [`disk`]: what members of this node write.
 //! * [`service`]: the driver: answers calls and publishes the tracks `log` and `ephemeral`.
 //!
 //! Contract of the pure part: `publish(now, wall, message)` either takes the message whole and
 //! answers with its place, or changes nothing that others see and says why. It reads no clock and
 //! draws nothing at random, so that replicas fed with the same calls are the same.
 
+pub mod disk;
 pub mod group;
 mod limits;
 pub mod machine;
