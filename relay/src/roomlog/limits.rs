@@ -19,6 +19,8 @@ pub struct Limits {
     pub history_messages: usize,
     /// Their bytes.
     pub history_bytes: usize,
+    /// Their age, by the log's own time.
+    pub history_age: Duration,
     /// Acks kept per session for messages that are sent again. An edge lets a member have fewer
     /// messages unanswered than this.
     pub acks: usize,
@@ -32,6 +34,9 @@ pub struct Limits {
     /// Forgotten rooms whose place in the order is remembered, so that it is never given twice in
     /// a generation; the oldest go first.
     pub forgotten_rooms: usize,
+    /// What all rooms of a replicated log cost together, in bytes. When full, nothing that takes
+    /// more room is taken; deletions are. Bounds a snapshot.
+    pub log_bytes: usize,
 }
 
 impl Default for Limits {
@@ -43,11 +48,13 @@ impl Default for Limits {
             state_bytes: 4 << 20,
             history_messages: 1_024,
             history_bytes: 2 << 20,
+            history_age: Duration::from_secs(24 * 3_600),
             acks: 256,
             session_idle: Duration::from_secs(600),
             ended_sessions: 65_536,
             room_idle: Duration::from_secs(3_600),
             forgotten_rooms: 65_536,
+            log_bytes: 256 << 20,
         }
     }
 }

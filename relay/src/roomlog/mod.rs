@@ -2,13 +2,19 @@
 //!
 //! * [`Room`]: pure: one room's order, sessions, keyed state and retained messages.
 //! * [`Rooms`]: pure: the rooms of a node, fenced by generation.
+//! * [`machine`]: pure: the rooms of a replicated log, as its state machine.
+//! * [`group`]: pure: one member of a placement group, which replicates such a log by Raft.
+//! * [`disk`]: what members of this node write.
 //! * [`service`]: the driver: answers calls and publishes the tracks `log` and `ephemeral`.
 //!
 //! Contract of the pure part: `publish(now, wall, message)` either takes the message whole and
 //! answers with its place, or changes nothing that others see and says why. It reads no clock and
 //! draws nothing at random, so that replicas fed with the same calls are the same.
 
+pub mod disk;
+pub mod group;
 mod limits;
+pub mod machine;
 mod refusal;
 mod room;
 mod rooms;
@@ -17,7 +23,7 @@ mod tracks;
 
 pub use limits::Limits;
 pub use refusal::Refusal;
-pub use room::{Accepted, Room, Snapshot};
+pub use room::{Accepted, Retention, Room, Snapshot};
 pub use rooms::Rooms;
 
 /// Messages in a group of the track `log`. Fixed (WIRE.md, "Room calls"): it makes a message's

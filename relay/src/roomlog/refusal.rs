@@ -1,4 +1,7 @@
-use longspan_proto::ids::Generation;
+use longspan_proto::{
+    ids::{Generation, SessionId},
+    wire::room::Answer,
+};
 
 /// Why a message, or a call, was not taken. Nothing changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -78,6 +81,17 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// What the publisher of message `n` hears; 0 for a question.
+    pub fn answer(&self, session: SessionId, n: u64) -> Answer {
+        Answer::Refused {
+            session,
+            n,
+            slug: self.slug().to_owned(),
+            limit: self.limit(),
+            message: self.to_string(),
+        }
+    }
+
     /// For programs and counters.
     pub fn slug(&self) -> &'static str {
         match self {

@@ -21,6 +21,7 @@ pub struct Rooms {
 
 #[derive(Debug)]
 struct Entry {
+    generation: Generation,
     room: Room,
     holders: usize,
     used: Time,
@@ -82,7 +83,7 @@ impl Rooms {
     /// Gives back what was held under this generation.
     pub fn release(&mut self, now: Time, name: &RoomName, generation: Generation) {
         if let Some(entry) = self.rooms.get_mut(name)
-            && entry.room.generation() == generation
+            && entry.generation == generation
         {
             entry.holders = entry.holders.saturating_sub(1);
             entry.used = now;
@@ -115,7 +116,7 @@ impl Rooms {
         name: &RoomName,
         asked: Generation,
     ) -> Result<&mut Entry, Refusal> {
-        let active = self.rooms.get(name).map(|entry| entry.room.generation());
+        let active = self.rooms.get(name).map(|entry| entry.generation);
         let forgotten = self.forgotten.get(name).copied();
         let known = active.or(forgotten.map(|f| f.generation));
         match known {
@@ -142,7 +143,7 @@ impl Rooms {
         forgotten: Option<Forgotten>,
     ) -> Result<(), Refusal> {
         if let Some(older) = self.rooms.remove(name) {
-            self.dropped.push((name.clone(), older.room.generation()));
+            self.dropped.push((name.clone(), older.generation));
         }
         if self.rooms.len() >= self.limits.rooms {
             self.give_way()?;
@@ -153,10 +154,11 @@ impl Rooms {
             Some(f) if f.generation == generation => f.seq.next_multiple_of(GROUP),
             _ => 0,
         };
-        let room = Room::new(generation, self.limits.clone(), after);
+        let room = Room::new(self.limits.clone(), after);
         self.rooms.insert(
             name.clone(),
             Entry {
+                generation,
                 room,
                 holders: 0,
                 used: now,
@@ -191,7 +193,7 @@ impl Rooms {
         let Some(entry) = self.rooms.remove(name) else {
             return;
         };
-        let generation = entry.room.generation();
+        let generation = entry.generation;
         self.dropped.push((name.clone(), generation));
         let last = Forgotten {
             generation,
@@ -275,7 +277,7 @@ mod tests {
         let mut rooms = rooms(9);
         let math = name("math");
         rooms.get(at(0), &math, generation(3)).unwrap();
-        rooms.rooms.get_mut(&math).unwrap().room = Room::new(generation(3), Limits::default(), 300);
+        rooms.rooms.get_mut(&math).unwrap().room = Room::new(Limits::default(), 300);
         rooms.forget_idle(at(100));
         assert!(rooms.get(at(100), &math, generation(2)).is_err());
         let again = rooms.get(at(100), &math, generation(3)).unwrap();

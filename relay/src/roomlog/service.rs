@@ -273,13 +273,7 @@ fn cut(messages: Vec<Envelope>) -> impl Iterator<Item = Vec<Envelope>> {
 
 fn refused(session: SessionId, n: u64, refusal: &Refusal) -> Answer {
     rejected(refusal);
-    Answer::Refused {
-        session,
-        n,
-        slug: refusal.slug().to_owned(),
-        limit: refusal.limit(),
-        message: refusal.to_string(),
-    }
+    refusal.answer(session, n)
 }
 
 fn rejected(refusal: &Refusal) {

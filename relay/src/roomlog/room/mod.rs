@@ -1,25 +1,28 @@
 //! One room's order.
 
+mod encoding;
 mod history;
+mod retention;
 mod sessions;
 mod state;
 #[cfg(test)]
 mod tests;
 
 use longspan_proto::{
-    ids::{Generation, SessionId},
+    ids::SessionId,
     time::Time,
     wire::envelope::{Class, Envelope, MAX_BODY, MAX_KEY, MAX_MEMBER, MAX_TOPIC},
 };
 
+pub use self::retention::Retention;
 use self::{history::History, sessions::Sessions, state::Keyed};
 use super::{Limits, Refusal};
 
 /// A room: see the [module](super).
 #[derive(Debug)]
 pub struct Room {
-    generation: Generation,
     limits: Limits,
+    retention: Retention,
     seq: u64,
     at: u64,
     keyed: Keyed,
@@ -52,9 +55,9 @@ pub struct Snapshot {
 
 impl Room {
     /// A fresh room whose first message will be `after` + 1.
-    pub fn new(generation: Generation, limits: Limits, after: u64) -> Room {
+    pub fn new(limits: Limits, after: u64) -> Room {
         Room {
-            generation,
+            retention: Retention::most(&limits),
             limits,
             seq: after,
             at: 0,
@@ -62,11 +65,6 @@ impl Room {
             sessions: Sessions::default(),
             history: History::default(),
         }
-    }
-
-    /// Under which generation it gives places.
-    pub fn generation(&self) -> Generation {
-        self.generation
     }
 
     /// The newest place given.
@@ -78,7 +76,8 @@ impl Room {
     /// should it go back, `at` stays.
     ///
     /// In each session numbers are taken in rising order, each at most once. One that was refused
-    /// may be used again or left out; one that never came may not be left out.
+    /// may be used again or left out; one that never came may not be left out. The same message
+    /// again is answered as before, be it an ack or a conflict.
     pub fn publish(
         &mut self,
         now: Time,
@@ -90,7 +89,20 @@ impl Room {
         if let Some(seq) = self.sessions.enter(&self.limits, now, session, n, digest)? {
             return Ok(Accepted { seq, new: None });
         }
-        self.check(&message)?;
+        let checked = match self.sessions.conflicted(session, n, digest) {
+            Some(held) => Err(Refusal::Conflict {
+                key: message.key.clone().unwrap_or_default(),
+                held,
+                expected: message.expected.unwrap_or(0),
+            }),
+            None => self.check(&message).inspect_err(|refusal| {
+                if let Refusal::Conflict { held, .. } = refusal {
+                    let (sessions, limits) = (&mut self.sessions, &self.limits);
+                    sessions.refused(limits, session, n, *held, digest);
+                }
+            }),
+        };
+        checked?;
 
         let at = self.at.max(wall);
         self.at = at;
@@ -105,7 +117,7 @@ impl Room {
                 message.revision = self.seq;
                 self.keyed.put(message.clone());
             }
-            self.history.push(&self.limits, message.clone());
+            self.history.push(&self.retention, message.clone());
         }
         self.sessions
             .acked(&self.limits, session, n, message.seq, digest);
@@ -155,6 +167,37 @@ impl Room {
     /// The highest number held of a session; 0 for one that is not known yet.
     pub fn held(&mut self, now: Time, session: SessionId) -> Result<u64, Refusal> {
         self.sessions.held(&self.limits, now, session)
+    }
+
+    /// How much of the order is kept from now on; no more than the limits allow.
+    pub fn retain(&mut self, wanted: Retention) {
+        self.retention = wanted.within(&self.limits);
+        self.history.trim(&self.retention, self.at);
+    }
+
+    /// Lets go of the older half of the retained messages, by what they cost.
+    pub fn halve(&mut self) {
+        let half = Retention {
+            bytes: self.history.bytes() / 2,
+            ..self.retention
+        };
+        self.history.trim(&half, self.at);
+    }
+
+    /// The retained messages after place `seq`, for whoever saw everything up to there; None if
+    /// some of them are gone, or `seq` was never given: the state is to be taken first.
+    pub fn since(&self, seq: u64) -> Option<impl Iterator<Item = &Envelope>> {
+        let known = self.history.first().unwrap_or(self.seq + 1)..=self.seq + 1;
+        known.contains(&(seq + 1)).then(|| {
+            self.history
+                .iter()
+                .skip_while(move |message| message.seq <= seq)
+        })
+    }
+
+    /// What it costs in memory, about, in bytes.
+    pub fn cost(&self) -> usize {
+        self.keyed.bytes() + self.history.bytes() + self.sessions.cost()
     }
 
     /// The state now, and the retained messages up to it.

@@ -2,10 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
+use bytes::{BufMut, BytesMut};
 use longspan_proto::{
     ids::SessionId,
     time::Time,
-    wire::envelope::{Class, Envelope},
+    wire::{
+        Error, Reader, Writer,
+        envelope::{Class, Envelope},
+    },
 };
 
 use super::{Limits, Refusal};
@@ -18,13 +22,31 @@ struct Session {
     seen: u64,
     /// The last acks, by rising n.
     acks: VecDeque<Ack>,
+    /// Compare-and-sets above `held` that found another revision: sent again, they find the same.
+    conflicts: VecDeque<Conflict>,
     used: Time,
+}
+
+impl Session {
+    /// Forgets conflicts that `held` has passed; how many.
+    fn settle(&mut self) -> usize {
+        let before = self.conflicts.len();
+        self.conflicts.retain(|conflict| conflict.n > self.held);
+        before - self.conflicts.len()
+    }
 }
 
 #[derive(Debug)]
 struct Ack {
     n: u64,
     seq: u64,
+    digest: u64,
+}
+
+#[derive(Debug)]
+struct Conflict {
+    n: u64,
+    revision: u64,
     digest: u64,
 }
 
@@ -36,6 +58,8 @@ pub(super) struct Sessions {
     ended: BTreeMap<SessionId, u64>,
     ended_order: BTreeMap<u64, SessionId>,
     ended_count: u64,
+    /// Acks and conflicts of all of them.
+    acks: usize,
 }
 
 impl Sessions {
@@ -89,13 +113,42 @@ impl Sessions {
         }
     }
 
+    /// Which revision this very message found when it was refused before; None: it was not, or by
+    /// now it is not known any more. A copy that was late may not do what its publisher believes
+    /// not done.
+    pub fn conflicted(&self, id: SessionId, n: u64, digest: u64) -> Option<u64> {
+        let session = self.by_id.get(&id)?;
+        let mut conflicts = session.conflicts.iter();
+        let found = conflicts.find(|conflict| (conflict.n, conflict.digest) == (n, digest));
+        found.map(|conflict| conflict.revision)
+    }
+
+    /// The message that entered last found another revision than it expected.
+    pub fn refused(&mut self, limits: &Limits, id: SessionId, n: u64, revision: u64, digest: u64) {
+        if let Some(session) = self.by_id.get_mut(&id) {
+            session.conflicts.push_back(Conflict {
+                n,
+                revision,
+                digest,
+            });
+            self.acks += 1;
+            if session.conflicts.len() > limits.acks {
+                session.conflicts.pop_front();
+                self.acks -= 1;
+            }
+        }
+    }
+
     /// The message that entered last was taken.
     pub fn acked(&mut self, limits: &Limits, id: SessionId, n: u64, seq: u64, digest: u64) {
         if let Some(session) = self.by_id.get_mut(&id) {
             session.held = n;
+            self.acks -= session.settle();
             session.acks.push_back(Ack { n, seq, digest });
             if session.acks.len() > limits.acks {
                 session.acks.pop_front();
+            } else {
+                self.acks += 1;
             }
         }
     }
@@ -114,6 +167,7 @@ impl Sessions {
         {
             session.held = session.held.max(last);
             session.seen = session.seen.max(last);
+            self.acks -= session.settle();
         }
     }
 
@@ -127,6 +181,83 @@ impl Sessions {
         Ok(self.by_id.get(&id).map_or(0, |session| session.held))
     }
 
+    /// What they cost in memory, about, in bytes.
+    pub fn cost(&self) -> usize {
+        const FIXED: usize = 160;
+        const ID: usize = 64;
+        self.by_id.len() * FIXED + self.acks * size_of::<Ack>() + self.ended.len() * ID
+    }
+
+    /// Appends them by last use, then id: whoever reads them back lets them expire in this order.
+    pub fn encode(&self, out: &mut BytesMut) {
+        out.varint(self.by_use.len() as u64);
+        for (used, id) in &self.by_use {
+            let Some(session) = self.by_id.get(id) else {
+                continue;
+            };
+            out.put_slice(&id.0);
+            out.varint(session.held);
+            out.varint(session.seen);
+            out.varint(used.as_micros());
+            out.varint(session.acks.len() as u64);
+            for ack in &session.acks {
+                out.varint(ack.n);
+                out.varint(ack.seq);
+                out.put_u64(ack.digest);
+            }
+            out.varint(session.conflicts.len() as u64);
+            for conflict in &session.conflicts {
+                out.varint(conflict.n);
+                out.varint(conflict.revision);
+                out.put_u64(conflict.digest);
+            }
+        }
+        out.varint(self.ended_order.len() as u64);
+        for id in self.ended_order.values() {
+            out.put_slice(&id.0);
+        }
+    }
+
+    /// Reads what [`Sessions::encode`] wrote.
+    pub fn decode(limits: &Limits, r: &mut Reader) -> Result<Sessions, Error> {
+        let mut sessions = Sessions::default();
+        for _ in 0..r.varint_up_to("sessions", limits.sessions as u64)? {
+            let id = SessionId(r.array("session")?);
+            let (held, seen) = (r.varint("held")?, r.varint("seen")?);
+            let used = Time::from_micros(r.varint("used")?);
+            let mut acks = VecDeque::new();
+            for _ in 0..r.varint_up_to("acks", limits.acks as u64)? {
+                acks.push_back(Ack {
+                    n: r.varint("ack's n")?,
+                    seq: r.varint("ack's seq")?,
+                    digest: u64::from_be_bytes(r.array("digest")?),
+                });
+            }
+            let mut conflicts = VecDeque::new();
+            for _ in 0..r.varint_up_to("conflicts", limits.acks as u64)? {
+                conflicts.push_back(Conflict {
+                    n: r.varint("conflict's n")?,
+                    revision: r.varint("conflict's revision")?,
+                    digest: u64::from_be_bytes(r.array("digest")?),
+                });
+            }
+            let session = Session {
+                held,
+                seen,
+                acks,
+                conflicts,
+                used,
+            };
+            sessions.acks += session.acks.len() + session.conflicts.len();
+            sessions.by_use.insert((used, id));
+            sessions.by_id.insert(id, session);
+        }
+        for _ in 0..r.varint_up_to("ended sessions", limits.ended_sessions as u64)? {
+            sessions.end(SessionId(r.array("session")?));
+        }
+        Ok(sessions)
+    }
+
     fn begin(&mut self, limits: &Limits, now: Time, id: SessionId) -> Result<(), Refusal> {
         if self.by_id.len() >= limits.sessions {
             return Err(Refusal::Full {
@@ -138,6 +269,7 @@ impl Sessions {
             held: 0,
             seen: 0,
             acks: VecDeque::new(),
+            conflicts: VecDeque::new(),
             used: now,
         };
         self.by_id.insert(id, session);
@@ -160,16 +292,21 @@ impl Sessions {
                 break;
             }
             self.by_use.pop_first();
-            self.by_id.remove(&id);
-            self.ended_count += 1;
-            self.ended.insert(id, self.ended_count);
-            self.ended_order.insert(self.ended_count, id);
+            let gone = self.by_id.remove(&id);
+            self.acks -= gone.map_or(0, |session| session.acks.len() + session.conflicts.len());
+            self.end(id);
             if self.ended.len() > limits.ended_sessions
                 && let Some((_, oldest)) = self.ended_order.pop_first()
             {
                 self.ended.remove(&oldest);
             }
         }
+    }
+
+    fn end(&mut self, id: SessionId) {
+        self.ended_count += 1;
+        self.ended.insert(id, self.ended_count);
+        self.ended_order.insert(self.ended_count, id);
     }
 }
 

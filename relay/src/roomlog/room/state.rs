@@ -58,9 +58,17 @@ impl Keyed {
     }
 
     /// What it holds, by the measure its limit is in.
-    #[cfg(test)]
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    pub fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// As it was, key by key.
+    pub fn restore(&mut self, message: Envelope) {
+        self.put(message);
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Envelope> {

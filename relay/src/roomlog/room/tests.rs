@@ -41,7 +41,7 @@ fn put(n: u64, key: &str, expected: Option<u64>, body: &str) -> Envelope {
 }
 
 fn room(limits: Limits) -> Room {
-    Room::new(Generation::new(0, 1), limits, 0)
+    Room::new(limits, 0)
 }
 
 fn at(seconds: u64) -> Time {
@@ -115,6 +115,25 @@ fn a_refused_number_may_be_used_again_or_left_out() {
     assert_eq!(publish(&mut room, put(4, "page", Some(2), "3")), "3");
     let late = publish(&mut room, put(3, "page", None, "3"));
     assert_eq!(late, "n_went_back: n goes back to 3; the highest held is 4");
+}
+
+/// A copy may be late: what its publisher was told is not done must not be done by it.
+#[test]
+fn a_conflict_sent_again_is_a_conflict_again() {
+    let mut room = room(Limits::default());
+    publish(&mut room, put(1, "page", None, "1"));
+    let refused = publish(&mut room, put(2, "page", Some(0), "2"));
+    assert!(refused.starts_with("conflict"), "{refused}");
+    publish(
+        &mut room,
+        Envelope {
+            session: session(2),
+            ..put(1, "page", None, "")
+        },
+    );
+    assert_eq!(publish(&mut room, put(2, "page", Some(0), "2")), refused);
+    // Another message under the same number may be taken.
+    assert_eq!(publish(&mut room, put(2, "page", Some(0), "3")), "3");
 }
 
 #[test]

@@ -1,0 +1,147 @@
+//! What stands in a replicated log.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use longspan_proto::{
+    ids::{RoomName, SessionId},
+    wire::{Error, Reader, Writer, envelope::Envelope},
+};
+
+use super::super::room::Retention;
+
+/// One entry of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The clock of the leader that wrote it: ms since the Unix epoch.
+    pub at: u64,
+    /// What is to be done.
+    pub command: Command,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Give this message its place.
+    Publish(Envelope),
+    /// These numbers of the session will never come: its edge refused them, or they were
+    /// ephemeral.
+    PassOver {
+        /// The room.
+        room: RoomName,
+        /// The session.
+        session: SessionId,
+        /// The first number that will not come.
+        first: u64,
+        /// The last.
+        last: u64,
+    },
+    /// Which number of the session is the highest held? Counts as a use of the session.
+    Ask {
+        /// The room.
+        room: RoomName,
+        /// The session.
+        session: SessionId,
+    },
+    /// How much of the room's order is kept from now on.
+    Retain {
+        /// The room.
+        room: RoomName,
+        /// So much.
+        retention: Retention,
+    },
+    /// Nobody is in the room any more: let it go.
+    Forget {
+        /// The room.
+        room: RoomName,
+        /// Unless it was used after this time (the log's, ms).
+        unused_since: u64,
+    },
+}
+
+impl Entry {
+    /// The entry's bytes.
+    pub fn encode(&self) -> Bytes {
+        let mut out = BytesMut::new();
+        out.varint(self.at);
+        match &self.command {
+            Command::Publish(message) => {
+                out.put_u8(1);
+                message.encode(&mut out);
+            }
+            Command::PassOver {
+                room,
+                session,
+                first,
+                last,
+            } => {
+                out.put_u8(2);
+                put_room(&mut out, room);
+                out.put_slice(&session.0);
+                out.varint(*first);
+                out.varint(*last);
+            }
+            Command::Ask { room, session } => {
+                out.put_u8(3);
+                put_room(&mut out, room);
+                out.put_slice(&session.0);
+            }
+            Command::Retain { room, retention } => {
+                out.put_u8(4);
+                put_room(&mut out, room);
+                retention.encode(&mut out);
+            }
+            Command::Forget { room, unused_since } => {
+                out.put_u8(5);
+                put_room(&mut out, room);
+                out.varint(*unused_since);
+            }
+        }
+        out.freeze()
+    }
+
+    /// Reads an entry. A kind that is not known is an error: a member that skipped it would part
+    /// ways with the others.
+    pub fn decode(bytes: Bytes) -> Result<Entry, Error> {
+        let mut r = Reader::new(bytes);
+        let at = r.varint("at")?;
+        let command = match r.u8("command")? {
+            1 => Command::Publish(Envelope::decode(r.rest())?),
+            2 => Command::PassOver {
+                room: get_room(&mut r)?,
+                session: SessionId(r.array("session")?),
+                first: r.varint("first")?,
+                last: r.varint("last")?,
+            },
+            3 => Command::Ask {
+                room: get_room(&mut r)?,
+                session: SessionId(r.array("session")?),
+            },
+            4 => Command::Retain {
+                room: get_room(&mut r)?,
+                retention: Retention::decode(&mut r)?,
+            },
+            5 => Command::Forget {
+                room: get_room(&mut r)?,
+                unused_since: r.varint("unused since")?,
+            },
+            value => {
+                return Err(Error::Unknown {
+                    what: "command",
+                    value: value.into(),
+                });
+            }
+        };
+        Ok(Entry { at, command })
+    }
+}
+
+pub(super) fn put_room(out: &mut BytesMut, room: &RoomName) {
+    out.prefixed(room.tenant.as_bytes());
+    out.prefixed(room.room.as_bytes());
+}
+
+pub(super) fn get_room(r: &mut Reader) -> Result<RoomName, Error> {
+    Ok(RoomName {
+        tenant: r.name("tenant")?,
+        room: r.name("room")?,
+    })
+}

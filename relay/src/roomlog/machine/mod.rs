@@ -1,0 +1,238 @@
+//! The state machine of a replicated log: all rooms of one placement group. Pure.
+//!
+//! Contract: `apply(entry)` in the log's order is the only way in. It reads no clock (an entry
+//! brings its time), draws nothing at random and never fails: whatever it refuses it refuses
+//! everywhere. So members fed with the same entries hold the same bytes, and leader, followers
+//! and whoever was restored from a snapshot go one way.
+
+mod entry;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use longspan_proto::{
+    ids::RoomName,
+    time::Time,
+    wire::{
+        envelope::{Class, Envelope},
+        room::Answer,
+    },
+};
+
+pub use self::{
+    entry::{Command, Entry},
+    snapshot::MAX_SNAPSHOT,
+};
+use super::{GROUP, Limits, Refusal, Room};
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Machine {
+    limits: Limits,
+    at: u64,
+    /// Places up to here may have been given in rooms that are forgotten.
+    floor: u64,
+    rooms: BTreeMap<RoomName, Held>,
+    /// What the rooms cost together.
+    cost: usize,
+}
+
+#[derive(Debug)]
+struct Held {
+    room: Room,
+    /// Its last use, by the log's time in ms.
+    used: u64,
+}
+
+/// What came of an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// What whoever asked hears; None where nobody asked.
+    pub answer: Option<Answer>,
+    /// What is to be published, in this order.
+    pub published: Option<Envelope>,
+    /// A room that is gone.
+    pub forgotten: Option<RoomName>,
+}
+
+impl Machine {
+    /// No room yet. The limits are part of the state: members with other limits would part ways.
+    pub fn new(limits: Limits) -> Machine {
+        Machine {
+            limits,
+            at: 0,
+            floor: 0,
+            rooms: BTreeMap::new(),
+            cost: 0,
+        }
+    }
+
+    /// The log's time, in ms since the Unix epoch: the newest of the entries' times.
+    pub fn at(&self) -> u64 {
+        self.at
+    }
+
+    /// What the rooms cost together in memory, about, in bytes.
+    pub fn cost(&self) -> usize {
+        self.cost
+    }
+
+    /// How many rooms there are.
+    pub fn len(&self) -> usize {
+        self.rooms.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.rooms.is_empty()
+    }
+
+    /// A room, to be read.
+    pub fn room(&self, name: &RoomName) -> Option<&Room> {
+        self.rooms.get(name).map(|held| &held.room)
+    }
+
+    /// The rooms and when each was last used, by the log's time in ms.
+    pub fn used(&self) -> impl Iterator<Item = (&RoomName, u64)> {
+        self.rooms.iter().map(|(name, held)| (name, held.used))
+    }
+
+    /// Applies the log's next entry. Its time never takes the log's time back.
+    pub fn apply(&mut self, entry: Entry) -> Outcome {
+        self.at = self.at.max(entry.at);
+        let mut outcome = Outcome {
+            answer: None,
+            published: None,
+            forgotten: None,
+        };
+        match entry.command {
+            Command::Publish(message) => {
+                let (session, n) = (message.session, message.n);
+                let answer = match self.publish(message) {
+                    Ok(accepted) => {
+                        outcome.published = accepted.new;
+                        Answer::Acked {
+                            session,
+                            n,
+                            seq: accepted.seq,
+                        }
+                    }
+                    Err(refusal) => refusal.answer(session, n),
+                };
+                outcome.answer = Some(answer);
+            }
+            Command::PassOver {
+                room,
+                session,
+                first,
+                last,
+            } => {
+                // Refused where there is no place: the publisher hears it with its next message.
+                let _ = self.change(&room, 0, |room, now, _| {
+                    room.pass_over(now, session, first, last);
+                });
+            }
+            Command::Ask { room, session } => {
+                let held = match self.rooms.contains_key(&room) {
+                    true => self
+                        .change(&room, 0, |room, now, _| room.held(now, session))
+                        .and_then(|held| held),
+                    false => Ok(0),
+                };
+                outcome.answer = Some(match held {
+                    Ok(n) => Answer::Held { session, n },
+                    Err(refusal) => refusal.answer(session, 0),
+                });
+            }
+            Command::Retain { room, retention } => {
+                let _ = self.change(&room, 0, |room, _, _| room.retain(retention));
+            }
+            Command::Forget { room, unused_since } => {
+                outcome.forgotten = self.forget(&room, unused_since).then_some(room);
+            }
+        }
+        outcome
+    }
+
+    fn publish(&mut self, message: Envelope) -> Result<super::Accepted, Refusal> {
+        if message.class == Class::Ephemeral {
+            return Err(Refusal::WrongClass("class ephemeral has no place in a log"));
+        }
+        let deletes = message.class == Class::State && message.body.is_empty();
+        let adds = if deletes { 0 } else { message.body.len() };
+        let name = message.room.clone();
+        self.change(&name, adds, |room, now, at| room.publish(now, at, message))?
+    }
+
+    /// Changes a room, which begins if it is not there, and keeps the account of what all cost.
+    fn change<T>(
+        &mut self,
+        name: &RoomName,
+        adds: usize,
+        change: impl FnOnce(&mut Room, Time, u64) -> T,
+    ) -> Result<T, Refusal> {
+        let new = !self.rooms.contains_key(name);
+        if new && self.rooms.len() >= self.limits.rooms {
+            return Err(Refusal::TooManyRooms {
+                limit: self.limits.rooms,
+            });
+        }
+        if new || adds > 0 {
+            self.make_place(adds)?;
+        }
+        let (limits, floor) = (&self.limits, self.floor);
+        let held = self.rooms.entry(name.clone()).or_insert_with(|| Held {
+            room: Room::new(limits.clone(), floor),
+            used: 0,
+        });
+        let before = if new { 0 } else { cost(name, &held.room) };
+        held.used = self.at;
+        let now = Time::ZERO + Duration::from_millis(self.at);
+        let changed = change(&mut held.room, now, self.at);
+        self.cost = self.cost - before + cost(name, &held.room);
+        Ok(changed)
+    }
+
+    /// Sees to it that `adds` bytes find a place: every room's retained messages give way first.
+    fn make_place(&mut self, adds: usize) -> Result<(), Refusal> {
+        let limit = self.limits.log_bytes;
+        while self.cost.saturating_add(adds) > limit {
+            let before = self.cost;
+            for held in self.rooms.values_mut() {
+                let room = held.room.cost();
+                held.room.halve();
+                self.cost -= room - held.room.cost();
+            }
+            if self.cost == before {
+                return Err(Refusal::Full {
+                    what: "bytes with its neighbours",
+                    limit,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets a room unless it was used after this time. Its places are never given again: in
+    /// the same generation they may still be in caches.
+    fn forget(&mut self, name: &RoomName, unused_since: u64) -> bool {
+        let Some(held) = self.rooms.get(name) else {
+            return false;
+        };
+        if held.used > unused_since {
+            return false;
+        }
+        self.cost -= cost(name, &held.room);
+        self.floor = self.floor.max(held.room.seq().next_multiple_of(GROUP));
+        self.rooms.remove(name);
+        true
+    }
+}
+
+/// What a room costs with its name.
+fn cost(name: &RoomName, room: &Room) -> usize {
+    const FIXED: usize = 512;
+    FIXED + name.tenant.len() + name.room.len() + room.cost()
+}
