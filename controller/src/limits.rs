@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use crate::routes::Capacities;
+
 /// Every bound of a controller.
 #[derive(Debug, Clone)]
 pub struct Limits {
+    /// What links carry. One above 80 % of it takes no new track unless nothing else reaches.
+    pub capacities: Capacities,
     /// How long a node's records outlive its last heartbeat (DESIGN §7: 15 s).
     pub lease_ttl: Duration,
     /// How long a controller leads after it was last able to renew its election. A third of it
@@ -44,6 +48,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
+            capacities: Capacities::default(),
             lease_ttl: Duration::from_secs(15),
             election_ttl: Duration::from_secs(3),
             session_queue: 1_024,

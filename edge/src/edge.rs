@@ -27,7 +27,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 
 /// How long sessions may take to end, publishers to give their streams back, before the node
 /// under them stops.
-const DRAIN: Duration = Duration::from_secs(4);
+const DRAIN: Duration = Duration::from_secs(2);
 
 /// Why an edge cannot start.
 #[derive(Debug, thiserror::Error)]

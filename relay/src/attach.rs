@@ -1,49 +1,72 @@
 //! Over which of its attachments an edge is reached.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use longspan_proto::ids::{Net, NodeId};
-use longspan_topology::routes::{Hop, Path, Routes};
+use longspan_topology::{
+    cost::STANDBY_US,
+    routes::{Hop, Path, Routes},
+};
 
-/// What an edge's standby attachment is taken to cost beyond its best one, in µs: no table tells the
-/// leg to an edge. It is more than a detour over the best one costs, so that an edge sends a track
-/// once, and over its standby only where nothing else is left.
-const STANDBY_US: u64 = 100_000;
+/// How long the leg from an edge to a relay other than its best one is taken to be, in µs, for no
+/// table tells it. A standby stands in another zone, at the farthest in a region nearby; a detour over
+/// the best one is shorter than that, so that an edge sends a track once, and over its standby only
+/// where nothing else is left.
+const STANDBY_LEG_US: u32 = 80_000;
 
-/// Gives every edge with a standby explicit paths from `me`: over its best attachment first.
+/// Gives every edge with a standby explicit paths from `me`, in every policy class: over its best
+/// attachment first.
 pub(crate) fn best_first(routes: &mut Routes, me: &NodeId) {
-    let attached: HashMap<_, _> = routes
-        .attached
-        .iter()
-        .filter(|(edge, relays)| relays.len() > 1 && *edge != me)
-        .map(|(edge, relays)| (edge.clone(), relays.clone()))
-        .collect();
-    for (edge, relays) in attached {
-        let mut paths = Vec::new();
-        for (rank, relay) in relays.iter().enumerate() {
-            let leg_us = STANDBY_US * rank as u64;
-            let last = Hop {
-                node: edge.clone(),
-                net: Net::internet(),
-            };
-            if relay == me {
-                let hops = vec![last];
-                let cost_us = leg_us;
-                paths.push(Path { hops, cost_us });
-                continue;
+    let Routes {
+        attached,
+        paths,
+        classes,
+        ..
+    } = routes;
+    let standing_by = |(edge, relays): &(&NodeId, &Vec<NodeId>)| relays.len() > 1 && *edge != me;
+    let attached: HashMap<_, _> = attached.iter().filter(standing_by).collect();
+    for known in std::iter::once(paths).chain(classes.values_mut()) {
+        for (edge, relays) in &attached {
+            let ways = over(known, me, edge, relays);
+            if !ways.is_empty() {
+                known.insert((*edge).clone(), ways);
             }
-            for path in routes.paths.get(relay).into_iter().flatten() {
-                let mut hops = path.hops.clone();
-                hops.push(last.clone());
-                let cost_us = path.cost_us.saturating_add(leg_us);
-                paths.push(Path { hops, cost_us });
-            }
-        }
-        paths.sort_by_key(|path| path.cost_us);
-        if !paths.is_empty() {
-            routes.paths.insert(edge, paths);
         }
     }
+}
+
+/// The paths of one class over an edge's relays, best first.
+fn over(
+    known: &BTreeMap<NodeId, Vec<Path>>,
+    me: &NodeId,
+    edge: &NodeId,
+    relays: &[NodeId],
+) -> Vec<Path> {
+    let mut ways = Vec::new();
+    for (rank, relay) in relays.iter().enumerate() {
+        let leg_us = u64::from(STANDBY_LEG_US + STANDBY_US) * rank as u64;
+        let last = Hop {
+            node: edge.clone(),
+            net: Net::internet(),
+        };
+        if relay == me {
+            ways.push(Path {
+                hops: vec![last],
+                cost_us: leg_us,
+            });
+            continue;
+        }
+        for path in known.get(relay).into_iter().flatten() {
+            let mut hops = path.hops.clone();
+            hops.push(last.clone());
+            ways.push(Path {
+                hops,
+                cost_us: path.cost_us.saturating_add(leg_us),
+            });
+        }
+    }
+    ways.sort_by_key(|path| path.cost_us);
+    ways
 }
 
 #[cfg(test)]
@@ -66,13 +89,21 @@ mod tests {
     }
 
     fn ways(me: &str) -> Vec<Vec<String>> {
+        ways_of(0, me)
+    }
+
+    /// Class 7 has paths over `other` only.
+    fn ways_of(class: u8, me: &str) -> Vec<Vec<String>> {
         let mut routes = Routes::default();
-        let to_best = vec![path(&["best"], 40_000), path(&["other", "best"], 60_000)];
+        let over_other = path(&["other", "best"], 60_000);
+        let to_best = vec![path(&["best"], 40_000), over_other.clone()];
         routes.paths.insert(id("best"), to_best);
+        let within = [(id("best"), vec![over_other])].into();
+        routes.classes.insert(7, within);
         let attached = vec![id("best"), id("standby")];
         routes.attached.insert(id("edge"), attached);
         best_first(&mut routes, &id(me));
-        let ways = routes.ways(&id(me), &id("edge")).into_iter();
+        let ways = routes.ways_of(class, &id(me), &id("edge")).into_iter();
         ways.map(|way| way.iter().map(ToString::to_string).collect())
             .collect()
     }
@@ -88,5 +119,13 @@ mod tests {
             ]
         );
         assert_eq!(ways("best")[0], ["edge"]);
+    }
+    #[test]
+    fn every_policy_class_takes_the_best_attachment_first_over_its_own_paths() {
+        assert_eq!(
+            ways_of(7, "standby"),
+            [vec!["other", "best", "edge"], vec!["edge"]]
+        );
+        assert!(ways_of(8, "standby").is_empty(), "no class, no paths");
     }
 }

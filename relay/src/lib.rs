@@ -22,4 +22,5 @@ mod probe;
 pub mod quic;
 pub mod roomlog;
 mod shared;
+pub mod tables;
 pub mod tls;

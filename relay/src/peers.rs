@@ -37,6 +37,8 @@ pub(crate) struct Peer {
     pub carried: AtomicU64,
     /// Tracks would move to it if their neighbour failed.
     pub backup: AtomicBool,
+    /// What came over it lately, in bit/s.
+    pub received_bps: AtomicU64,
 }
 
 /// A link that a frame crossed within this time carries tracks: a group a second, and one late.

@@ -105,10 +105,10 @@ fn measure(
         let (from, to) = world.link(&graph, &mut dice);
         let weights = world.changed(from, to, &mut dice);
         let start = Instant::now();
-        graph.set(from, to, weights);
+        graph.set_link(from, to, weights);
         graph.settle();
         for paths in &mut paths {
-            paths.update(&graph, &[(from, to)]);
+            paths.update(&graph, &[(to, from)]);
         }
         change.record_us(us(start));
     }
@@ -283,7 +283,7 @@ impl World {
         for from in 0..self.len() {
             for to in (0..self.len()).filter(|to| *to != from && is_linked(from, *to)) {
                 let metrics = &self.metrics[from * self.len() + to];
-                graph.set(from, to, vec![Weight::new(Net::internet(), metrics)]);
+                graph.set_link(from, to, vec![Weight::new(Net::internet(), metrics)]);
             }
         }
         graph.settle();

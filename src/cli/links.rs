@@ -117,6 +117,8 @@ pub async fn run(verb: Verb, context: &Context) -> Outcome {
                 ("DELAY MS", "/delay_ms"),
                 ("JITTER MS", "/jitter_ms"),
                 ("LOSS", "/loss"),
+                ("MBIT/S", "/rate_mbps"),
+                ("OF", "/capacity_mbps"),
                 ("ASKED", "/asked"),
             ];
             let show = async || {

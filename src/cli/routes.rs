@@ -19,13 +19,13 @@ pub enum Verb {
         #[command(flatten)]
         watch: Watch,
     },
-    /// Pins the path from a node to a relay
+    /// Pins the path by which a node gets what comes from a relay
     Pin {
-        /// Where it begins: an edge or a relay
+        /// Who gets it: an edge or a relay
         from: String,
-        /// The relay it leads to
+        /// The relay it comes from
         to: String,
-        /// The relays between, in order; without it, the direct link
+        /// The relays between, the one next to FROM first; without it, the direct link
         #[arg(long, value_name = "RELAY,…", value_delimiter = ',')]
         via: Vec<String>,
         #[command(flatten)]
@@ -170,7 +170,7 @@ fn explain(answer: &Value, format: Format) -> Outcome {
     Ok(())
 }
 
-/// A candidate with the sums of its links' cost terms.
+/// A candidate with the sums of its links' cost terms; their jitters add in quadrature.
 fn candidate(candidate: &Value) -> Value {
     let sum = |term: &str| -> f64 {
         let legs = candidate["legs"].as_array().into_iter().flatten();
@@ -180,7 +180,7 @@ fn candidate(candidate: &Value) -> Value {
         "rank": candidate["rank"],
         "cost": candidate["cost_ms"],
         "delay": sum("delay_ms"),
-        "jitter": sum("jitter_ms"),
+        "jitter": candidate["jitter_ms"],
         "repair": sum("repair_ms"),
         "hops": sum("hop_ms"),
         "way": output::arrows(&candidate["nodes"]),
@@ -195,11 +195,11 @@ mod tests {
     #[test]
     fn a_candidates_terms_are_summed_over_its_links() {
         let row = candidate(&json!({
-            "rank": "primary", "cost_ms": 30.5, "nodes": ["a", "b"], "not_taken": null,
+            "rank": "primary", "cost_ms": 30.5, "jitter_ms": 2.7, "nodes": ["a", "b"], "not_taken": null,
             "legs": [{"delay_ms": 10.0, "jitter_ms": 1.0}, {"delay_ms": 15.0, "jitter_ms": 2.5}],
         }));
         assert_eq!(row["delay"], 25.0);
-        assert_eq!(row["jitter"], 3.5);
+        assert_eq!(row["jitter"], 2.7);
         assert_eq!(row["repair"], 0.0);
         assert_eq!(row["way"], "a → b");
     }

@@ -11,6 +11,7 @@ pub mod keys;
 use std::{net::SocketAddr, path::PathBuf};
 
 use longspan_proto::ids::{NodeId, Region, Room, Stream, Zone};
+use longspan_relay::quic::limits::LINK_CAPACITY;
 use serde::Deserialize;
 
 pub use document::Document;
@@ -67,6 +68,9 @@ pub struct Controller {
     pub store: Store,
     /// Certificates for gRPC; without them it listens on loopback only.
     pub tls: Option<Tls>,
+    /// See [`Links`].
+    #[serde(default)]
+    pub links: Links,
     /// See [`Admin`].
     pub admin: Admin,
     /// See [`Log`].
@@ -105,6 +109,8 @@ pub struct Quic {
     pub listen: SocketAddr,
     /// Where others reach it, best first; empty: the bound address.
     pub advertise: Vec<SocketAddr>,
+    /// What each link carries each way, in Mbit/s.
+    pub link_capacity_mbps: f64,
 }
 
 /// `[tls]`: PEM files.
@@ -160,6 +166,16 @@ pub enum Store {
         #[serde(default)]
         clear_leases: bool,
     },
+}
+
+/// `[links]`: what they carry.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Links {
+    /// In Mbit/s, unless a rule says otherwise.
+    pub capacity_mbps: Option<f64>,
+    /// Rules for nets, regions and links (`longspan_controller::routes::Capacities`).
+    pub capacities: Vec<String>,
 }
 
 /// `[admin]`: the private listener.
@@ -254,6 +270,7 @@ impl Default for Quic {
         Quic {
             listen: SocketAddr::from(([0, 0, 0, 0], 7443)),
             advertise: Vec::new(),
+            link_capacity_mbps: LINK_CAPACITY as f64 / 1e6,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use longspan_controller::{self as controller, Limits, StoreConfig, Tls};
+use longspan_controller::{self as controller, Limits, StoreConfig, Tls, routes::Capacities};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -39,6 +39,12 @@ fn convert(config: config::Controller) -> Outcome<controller::Config> {
             clear_leases,
         } => (StoreConfig::Etcd { endpoints }, clear_leases),
     };
+    let config::Links {
+        capacity_mbps,
+        capacities,
+    } = config.links;
+    let capacities = Capacities::read(capacity_mbps, &capacities)
+        .map_err(|why| Failure::usage(format!("links.capacities: {why}")))?;
     let token_file = config.admin.token_file.unwrap_or_default();
     Ok(controller::Config {
         id: config.controller.id,
@@ -49,7 +55,10 @@ fn convert(config: config::Controller) -> Outcome<controller::Config> {
         tls: config.tls.map(|tls| read_tls(&tls)).transpose()?,
         admin_token: secret(&token_file)?,
         clear_leases,
-        limits: Limits::default(),
+        limits: Limits {
+            capacities,
+            ..Limits::default()
+        },
     })
 }
 

@@ -1,11 +1,12 @@
 //! What relays and edges have in common: the forwarding node from its configuration.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use longspan_lab::{shim::Shim, world::Live};
 use longspan_proto::{ids::Zone, wire};
 use longspan_relay::{
     node::{Config, Hooks},
+    quic::transport::Transport,
     tls::Identity,
 };
 
@@ -16,6 +17,10 @@ use crate::{
 
 /// No machine has been up for longer: 100 years.
 const MAX_AHEAD: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// What a link may be said to carry, in Mbit/s: as the controller believes
+/// (`longspan_controller::routes::Capacities`).
+const LINK_MBPS: RangeInclusive<f64> = 0.1..=4_000_000.0;
 
 /// The node's configuration, with the emulated world laid under it where there is one.
 pub fn convert(config: config::Relay, role: wire::Role, admin_url: String) -> Outcome<Config> {
@@ -45,6 +50,18 @@ pub fn convert(config: config::Relay, role: wire::Role, admin_url: String) -> Ou
                 MAX_AHEAD.as_secs()
             ))
         })?;
+    let capacity_mbps = config.quic.link_capacity_mbps;
+    if !LINK_MBPS.contains(&capacity_mbps) {
+        return Err(Failure::usage(format!(
+            "quic.link_capacity_mbps = {capacity_mbps}: it must be between {} and {}",
+            LINK_MBPS.start(),
+            LINK_MBPS.end()
+        )));
+    }
+    let transport = Transport {
+        link_capacity: (capacity_mbps * 1e6) as u64,
+        ..Transport::default()
+    };
     let hooks = match lab.world {
         Some(world) => {
             let live = Live::open(&world).map_err(Failure::failed)?;
@@ -79,6 +96,7 @@ pub fn convert(config: config::Relay, role: wire::Role, admin_url: String) -> Ou
         data_dir: config.data.dir,
         clock_ahead,
         hooks,
+        transport,
         ..Config::new(id, role, region, config.quic.listen, tls)
     })
 }

@@ -122,6 +122,8 @@ impl Child {
                         Some(Order::Stop) => {
                             told = true;
                             drop(stdin.take());
+                            // A frozen one would not hear of it.
+                            signal(pid, Signal::CONT);
                         }
                         Some(Order::Kill) | None => {
                             // With the last handle gone nobody could stop it later.

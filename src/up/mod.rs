@@ -141,12 +141,12 @@ async fn serve(options: &Options, context: &Context) -> Outcome {
     };
     eprintln!("longspan up: stopping");
     stop_control.cancel();
-    tokio::select! {
-        () = nodes.stop() => {}
+    let stopped = tokio::select! {
+        stopped = nodes.stop() => stopped,
         // A second Ctrl-C: their pipes end with us, and they with their pipes.
-        () = stop_signal(&mut signals) => {}
-    }
-    outcome
+        () = stop_signal(&mut signals) => Ok(()),
+    };
+    outcome.and(stopped)
 }
 
 async fn start(

@@ -26,11 +26,12 @@ pub(crate) fn estimate(graph: &Graph) -> Vec<i64> {
         is_in[next] = true;
         clocks[next] = reach[next].map_or(0, |(_, clock)| clock);
         for other in (0..relays).filter(|&node| !is_in[node]) {
-            let forth = length(graph, next, other)
-                .map(|(l, offset)| (l, clocks[next].saturating_add(offset)));
-            let back = length(graph, other, next)
+            // The offset is the receiver's clock less the sender's, and a step begins at its receiver.
+            let pulls = length(graph, next, other)
                 .map(|(l, offset)| (l, clocks[next].saturating_sub(offset)));
-            for found in [forth, back].into_iter().flatten() {
+            let pulled = length(graph, other, next)
+                .map(|(l, offset)| (l, clocks[next].saturating_add(offset)));
+            for found in [pulls, pulled].into_iter().flatten() {
                 if reach[other].is_none_or(|known| found.0 < known.0) {
                     reach[other] = Some(found);
                 }
@@ -40,7 +41,7 @@ pub(crate) fn estimate(graph: &Graph) -> Vec<i64> {
     for edge in relays..clocks.len() {
         let attached = (0..relays).filter_map(|relay| {
             let (length, offset) = length(graph, edge, relay)?;
-            Some((length, clocks[relay].saturating_sub(offset)))
+            Some((length, clocks[relay].saturating_add(offset)))
         });
         clocks[edge] = attached
             .min_by_key(|(l, _)| *l)
@@ -49,7 +50,7 @@ pub(crate) fn estimate(graph: &Graph) -> Vec<i64> {
     clocks
 }
 
-/// Of the shortest link between two: its cost by round trips, and the offset of its ends' clocks.
+/// Of the shortest step from one to the other: its cost by round trips, and the clocks' offset in it.
 fn length(graph: &Graph, from: usize, to: usize) -> Option<(i64, i64)> {
     let weights = graph.weights(from, to).iter();
     weights

@@ -6,6 +6,12 @@ use crate::graph::Metrics;
 /// until `bench chain` measures more than one machine.
 pub const HOP_US: i64 = 500;
 
+/// What an edge's attachment to a relay costs beyond what is measured, in µs, unless it is its best
+/// one. More than the hop over the best one: an edge's tracks come and go over the relay that all
+/// edges of the region share, so that they cross the backbone once. Less than what a link gains that
+/// browns out.
+pub const STANDBY_US: u32 = 20_000;
+
 /// The terms of a link's cost, for `route explain`. All in µs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terms {
@@ -41,6 +47,33 @@ impl Terms {
     /// Their sum.
     pub fn total(&self) -> i64 {
         self.raw_delay + self.jitter + self.repair + self.hop + self.operator
+    }
+
+    /// The terms of a path out of those of its links: sums, but for the jitter. Delays that vary
+    /// independently of each other are rarely all long at once: their spreads add in quadrature.
+    pub fn along(links: impl IntoIterator<Item = Terms>) -> Terms {
+        let mut squares = 0;
+        let nothing = Terms {
+            raw_delay: 0,
+            jitter: 0,
+            repair: 0,
+            hop: 0,
+            operator: 0,
+        };
+        let sum = links.into_iter().fold(nothing, |sum, link| {
+            squares += link.jitter.unsigned_abs().pow(2);
+            Terms {
+                raw_delay: sum.raw_delay + link.raw_delay,
+                jitter: 0,
+                repair: sum.repair + link.repair,
+                hop: sum.hop + link.hop,
+                operator: sum.operator + link.operator,
+            }
+        });
+        Terms {
+            jitter: squares.isqrt() as i64,
+            ..sum
+        }
     }
 }
 
@@ -103,6 +136,25 @@ mod tests {
         assert_eq!(asked(CostOverride::Factor(1.0)), 0);
         assert_eq!(asked(CostOverride::Added(-3_000)), -3_000);
         assert_eq!(offset(&metrics), 7_000_000_000 - 40_000);
+    }
+
+    #[test]
+    fn jitters_of_a_path_add_in_quadrature_and_the_rest_adds_up() {
+        let link = |ms: i64, jitter_p95_us| {
+            terms(&Metrics {
+                raw_delay_us: ms * 1_000,
+                rtt_us: 2_000 * ms as u64,
+                jitter_p95_us,
+                loss: 0.0,
+            })
+        };
+        let path = Terms::along([link(10, 3_000), link(20, 4_000)]);
+        assert_eq!(
+            (path.raw_delay, path.jitter, path.hop),
+            (30_000, 5_000, 1_000)
+        );
+        assert_eq!(Terms::along([link(10, 3_000)]), link(10, 3_000));
+        assert_eq!(Terms::along([]).total(), 0);
     }
 
     #[test]

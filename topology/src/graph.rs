@@ -1,4 +1,10 @@
-//! The backbone as a graph: relays, the edges that hang on them, and what each directed link costs.
+//! The backbone as a graph: relays, the edges that hang on them, and what each step of a path costs.
+//!
+//! A path is named from the node that wants a track towards the track's origin, and frames flow
+//! against it. So the *step* from `a` to `b`, by which `a` pulls from `b`, weighs what the *link*
+//! from `b` to `a` weighs: its delay, jitter, loss, price and load. [`Graph::set_link`] is the one
+//! place where a link becomes a step; everything behind it ([`Graph::weights`] and all of
+//! [`paths`](crate::paths)) speaks of steps.
 //!
 //! Nodes are numbered: relays by name, then edges by name. It lives as long as its set of nodes;
 //! links change in place.
@@ -10,7 +16,10 @@ use longspan_proto::{
     wire::Role,
 };
 
-use crate::{clocks, cost};
+use crate::{
+    clocks,
+    cost::{self, CostOverride},
+};
 
 /// ISO 3166-1 alpha-2.
 pub type Country = [u8; 2];
@@ -74,14 +83,16 @@ impl Node {
     }
 }
 
-/// What one direction of a link that is up weighs in a path.
+/// What one direction of a link that can be used weighs in a path.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Weight {
     /// Over which net.
     pub net: Net,
-    /// Expected delivery latency plus the offset of the two clocks, in µs.
+    /// Expected delivery latency without jitter, plus the offset of the two clocks, in µs.
     pub cost_us: i64,
-    /// That offset, as far as round trips tell it, in µs.
+    /// 95th percentile of the jitter, in µs. By itself, since it adds in quadrature.
+    pub jitter_us: u32,
+    /// The clocks' offset, as far as round trips tell it, in µs.
     pub offset_us: i64,
     /// Price of a GB in millionths of the operator's currency.
     pub price: u32,
@@ -94,9 +105,16 @@ pub struct Weight {
 impl Weight {
     /// Of a link as measured, free and unbounded.
     pub fn new(net: Net, metrics: &Metrics) -> Weight {
+        Weight::as_asked(net, metrics, None)
+    }
+
+    /// The same with what an operator says of its cost.
+    pub fn as_asked(net: Net, metrics: &Metrics, asked: Option<CostOverride>) -> Weight {
+        let terms = cost::terms_as(metrics, asked);
         Weight {
             net,
-            cost_us: cost::terms(metrics).total(),
+            cost_us: terms.total() - terms.jitter,
+            jitter_us: terms.jitter as u32,
             offset_us: cost::offset(metrics),
             price: 0,
             full: false,
@@ -108,7 +126,7 @@ impl Weight {
 /// What the difference of two clocks leaves of a link's cost may be, in µs, either way. No link is
 /// believed to be slower (a geostationary satellite's hop is 0.3 s); a cost beyond it after the
 /// clocks' offsets were estimated anew is nonsense of a report, and is cut to it.
-pub(crate) const COST_LIMIT: i64 = 4_000_000;
+pub(crate) const COST_LIMIT: i32 = 4_000_000;
 
 /// Nodes and the links between them. Ordered, so that the same world gives the same paths.
 #[derive(Debug, Clone, Default)]
@@ -117,7 +135,7 @@ pub struct Graph {
     nodes: Vec<Node>,
     numbers: HashMap<NodeId, usize>,
     relays: usize,
-    /// At `from * relays + to`: by net. Nothing leads to an edge.
+    /// Of steps, at `from * relays + to`: by net. Nothing leads to an edge.
     weights: Vec<Vec<Weight>>,
     /// What each node's clock is ahead of the others', in µs, as far as round trips tell it.
     clocks: Vec<i64>,
@@ -173,25 +191,32 @@ impl Graph {
         &self.nodes[number]
     }
 
-    /// The links from one node to a relay, by net.
+    /// The step by which a node pulls from a relay, by net: the links from `to` to `from`.
     pub fn weights(&self, from: usize, to: usize) -> &[Weight] {
         &self.weights[from * self.relays + to]
     }
 
-    /// Sets all links from one node to a relay; whether that changed anything. Nothing leads to an
-    /// edge or from a node to itself.
-    pub fn set(&mut self, from: usize, to: usize, mut weights: Vec<Weight>) -> bool {
-        if from == to || to >= self.relays {
+    /// Sets all links from a relay to another node, in the direction of frames; whether that
+    /// changed anything. They are the step from `receiver` to `sender`. No path leads to an edge or
+    /// from a node to itself.
+    pub fn set_link(&mut self, sender: usize, receiver: usize, weights: Vec<Weight>) -> bool {
+        if sender == receiver || sender >= self.relays {
             return false;
         }
+        self.set_step(receiver, sender, weights)
+    }
+
+    fn set_step(&mut self, from: usize, to: usize, mut weights: Vec<Weight>) -> bool {
         weights.sort_by(|a, b| a.net.cmp(&b.net));
         weights.truncate(usize::from(u8::MAX));
         let present = &self.weights[from * self.relays + to];
         if *present == weights {
             return false;
         }
-        let in_bounds =
-            |w: &Weight| self.above_clocks(from, to, w).unsigned_abs() <= COST_LIMIT as u64;
+        let in_bounds = |w: &Weight| {
+            let (limit, cost) = (i64::from(COST_LIMIT), self.above_clocks(from, to, w));
+            cost >= -limit && cost <= limit - i64::from(w.jitter_us)
+        };
         // One that was out of bounds stays cut: estimating anew did not help it.
         self.skewed |= !weights.iter().all(in_bounds) && present.iter().all(in_bounds);
         self.weights[from * self.relays + to] = weights;
@@ -212,14 +237,18 @@ impl Graph {
         self.epoch
     }
 
-    /// A link's cost without the clocks' offset, in µs, cut to ± [`COST_LIMIT`].
-    pub(crate) fn cost(&self, from: usize, to: usize, weight: &Weight) -> i32 {
-        let cost = self.above_clocks(from, to, weight);
-        cost.clamp(-COST_LIMIT, COST_LIMIT) as i32
+    /// A step's cost without the clocks' offset and without jitter, and its jitter, in µs. The
+    /// first, and both together, are cut to ± [`COST_LIMIT`].
+    pub(crate) fn cost(&self, from: usize, to: usize, weight: &Weight) -> (i32, i32) {
+        let (limit, cost) = (i64::from(COST_LIMIT), self.above_clocks(from, to, weight));
+        let cost = cost.clamp(-limit, limit) as i32;
+        let jitter = weight.jitter_us.min((COST_LIMIT - cost) as u32);
+        (cost, jitter as i32)
     }
 
+    /// Without the clocks' offset. Of a step the receiver's clock is the one at its beginning.
     fn above_clocks(&self, from: usize, to: usize, weight: &Weight) -> i64 {
-        let apart = self.clocks[to].saturating_sub(self.clocks[from]);
+        let apart = self.clocks[from].saturating_sub(self.clocks[to]);
         weight.cost_us.saturating_sub(apart)
     }
 }

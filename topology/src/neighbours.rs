@@ -309,7 +309,7 @@ mod tests {
                         let metrics = Metrics { raw_delay_us: us as i64, rtt_us: us * 2, jitter_p95_us: 0, loss: 0.0 };
                         if a != b && is_linked(a, b) {
                             let (from, to) = (graph.number(&x.id).unwrap(), graph.number(&y.id).unwrap());
-                            graph.set(from, to, vec![Weight::new(Net::internet(), &metrics)]);
+                            graph.set_link(from, to, vec![Weight::new(Net::internet(), &metrics)]);
                         }
                     }
                 }

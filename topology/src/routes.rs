@@ -24,12 +24,12 @@ pub struct Hop {
     pub net: Net,
 }
 
-/// A way from the table's owner (not named) to a destination (named last).
+/// A way from the table's owner (not named) to a destination (named last). Frames come against it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Path {
     /// The hops, never empty.
     pub hops: Vec<Hop>,
-    /// Expected delivery latency in µs.
+    /// Expected delivery latency of what comes from the destination, in µs.
     pub cost_us: u64,
 }
 
@@ -44,7 +44,7 @@ pub struct Routes {
     pub paths: BTreeMap<NodeId, Vec<Path>>,
     /// The same for every other policy class, by its number.
     pub classes: BTreeMap<u8, BTreeMap<NodeId, Vec<Path>>>,
-    /// Links (from, to) on these paths that take no new track unless nothing else reaches.
+    /// Links (sender, receiver) on these paths that take no new track unless nothing else reaches.
     pub full: BTreeSet<(NodeId, NodeId)>,
     /// For each edge the relays it is attached to, best first.
     pub attached: HashMap<NodeId, Vec<NodeId>>,
@@ -102,8 +102,10 @@ impl Routes {
 
     /// Whether a way of [`ways`](Routes::ways) is open to a new track: it crosses no full link.
     pub fn is_open(&self, me: &NodeId, way: &[NodeId]) -> bool {
-        let starts = std::iter::once(me).chain(way);
-        let mut links = starts.zip(way).map(|(from, to)| (from.clone(), to.clone()));
+        let pulling = std::iter::once(me).chain(way);
+        let mut links = pulling
+            .zip(way)
+            .map(|(receiver, sender)| (sender.clone(), receiver.clone()));
         self.full.is_empty() || !links.any(|link| self.full.contains(&link))
     }
 }
@@ -152,7 +154,7 @@ mod tests {
     #[test]
     fn a_way_over_a_full_link_is_not_open() {
         let routes = Routes {
-            full: [(node("b"), node("d"))].into(),
+            full: [(node("d"), node("b"))].into(),
             ..Routes::default()
         };
         let is_open = |way: &[&str]| {

@@ -3,6 +3,7 @@
 
 use longspan_proto::ids::{Net, NodeId};
 use longspan_topology::{
+    cost::Terms,
     graph::Transit,
     paths::{Lifted, Way, quickest},
     policy::Class,
@@ -15,10 +16,11 @@ use super::{HOLD, Router, Switch, chosen, pins};
 /// Moves that are told with an explanation.
 const MOVES: usize = 16;
 
-/// One link of a candidate. All terms in ms.
+/// One step of a candidate: the link that brings frames from `node` to the one named before it. All
+/// terms in ms.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Leg {
-    /// Where it leads.
+    /// The sending end: the next node on the way to the origin.
     pub node: NodeId,
     /// Over which net.
     pub net: Net,
@@ -48,6 +50,8 @@ pub struct Candidate {
     pub rank: &'static str,
     /// Expected delivery latency as told to the node, in ms.
     pub cost_ms: f64,
+    /// Of that the jitter: those of its links in quadrature, in ms.
+    pub jitter_ms: f64,
     /// Its links, but for the last one from a relay to the edge the stream enters at.
     pub legs: Vec<Leg>,
     /// Why it is not the one taken; none for the one that is.
@@ -150,6 +154,7 @@ pub(super) fn candidates(
         nodes: vec![origin.clone()],
         rank: "local",
         cost_ms: 0.0,
+        jitter_ms: 0.0,
         legs: Vec::new(),
         not_taken: None,
     };
@@ -169,11 +174,14 @@ pub(super) fn candidates(
             if relay != origin {
                 nodes.push(origin.clone());
             }
+            let weighed = weighed(router, at, path);
+            let whole = Terms::along(weighed.iter().map(|(_, terms)| *terms));
             candidates.push(Candidate {
                 nodes,
                 rank: if place == 0 { "primary" } else { "backup" },
-                cost_ms: path.cost_us as f64 / 1_000.0,
-                legs: legs(router, at, path),
+                cost_ms: ms(path.cost_us as i64),
+                jitter_ms: ms(whole.jitter),
+                legs: weighed.into_iter().map(|(leg, _)| leg).collect(),
                 not_taken: None,
             });
         }
@@ -191,19 +199,23 @@ pub(super) fn candidates(
     candidates
 }
 
-fn legs(router: &Router, at: &NodeId, path: &Path) -> Vec<Leg> {
+fn ms(us: i64) -> f64 {
+    us as f64 / 1_000.0
+}
+
+/// A path's links, each with its terms in µs.
+fn weighed(router: &Router, at: &NodeId, path: &Path) -> Vec<(Leg, Terms)> {
     let world = &router.world;
-    let ms = |us: i64| us as f64 / 1_000.0;
-    let starts = std::iter::once(at).chain(path.hops.iter().map(|hop| &hop.node));
-    starts
+    let pulling = std::iter::once(at).chain(path.hops.iter().map(|hop| &hop.node));
+    pulling
         .zip(&path.hops)
-        .filter_map(|(from, hop)| {
-            let (metrics, terms) =
-                world
-                    .links
-                    .weighed(from, &hop.node, &hop.net, &world.overrides)?;
-            let asked = world.overrides.link(from, &hop.node, &hop.net);
-            Some(Leg {
+        .filter_map(|(receiver, hop)| {
+            let (sender, net) = (&hop.node, &hop.net);
+            let (metrics, terms) = world
+                .links
+                .weighed(sender, receiver, net, &world.overrides)?;
+            let asked = world.overrides.link(sender, receiver, net);
+            let leg = Leg {
                 node: hop.node.clone(),
                 net: hop.net.clone(),
                 delay_ms: ms(metrics.rtt_us as i64 / 2),
@@ -213,7 +225,8 @@ fn legs(router: &Router, at: &NodeId, path: &Path) -> Vec<Leg> {
                 hop_ms: ms(terms.hop),
                 operator_ms: ms(terms.operator),
                 price: f64::from(asked.price.unwrap_or(0)) / 1e6,
-            })
+            };
+            Some((leg, terms))
         })
         .collect()
 }
@@ -327,11 +340,12 @@ fn obstacles(router: &Router, class: &Class, from: usize, to: usize, way: &Way) 
         let Some(weight) = graph.weights(a, b).get(net) else {
             continue;
         };
+        // Frames come from the far end of the step.
         let link = || {
             format!(
                 "the link from {} to {} over {}",
-                name(a),
                 name(b),
+                name(a),
                 weight.net
             )
         };

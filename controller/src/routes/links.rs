@@ -51,6 +51,10 @@ pub struct LinkView {
     pub jitter_ms: Option<f64>,
     /// 0 … 1.
     pub loss: Option<f64>,
+    /// What arrives over it, in Mbit/s.
+    pub rate_mbps: f64,
+    /// What it carries, as configured, in Mbit/s.
+    pub capacity_mbps: f64,
     /// It carries so much that it takes nothing new.
     pub full: bool,
 }
@@ -77,8 +81,14 @@ pub(super) struct Links {
 }
 
 impl Links {
-    /// Takes a report; whether anything changed that a path may depend on.
-    pub fn report(&mut self, to: &NodeId, reports: &[Report], overrides: &Overrides) -> bool {
+    /// Takes a report; whether anything changed that a path may depend on. `capacity_bps` is that of
+    /// the link from a node over a net.
+    pub fn report(
+        &mut self,
+        to: &NodeId,
+        reports: &[Report],
+        capacity_bps: impl Fn(&NodeId, &Net) -> u64,
+    ) -> bool {
         let before = self.changed.len();
         let entries = self.entries.entry(to.clone()).or_default();
         let mut named = BTreeSet::new();
@@ -94,11 +104,7 @@ impl Links {
                 weighed: None,
             });
             let full = entry.full;
-            entry.take(report, || {
-                overrides
-                    .link(&report.from, to, &report.link.net)
-                    .capacity_bps
-            });
+            entry.take(report, || capacity_bps(&report.from, &report.link.net));
             if entry.differs() || entry.full != full {
                 differing.push(report.from.clone());
             }
@@ -161,6 +167,11 @@ impl Links {
     }
 
     /// The links from one node to another that can be used, as a computation sees them from now on.
+    ///
+    /// Frames take one direction, but their requests and acknowledgements take the other: a link can
+    /// be used while both arrive. Each is known by its receiving end; an end without a session reports
+    /// nothing, and what goes the other way tells whether it lives. If neither reports, all stays as it
+    /// was: losing controllers must not lose links.
     pub fn weigh(
         &mut self,
         from: &NodeId,
@@ -172,20 +183,9 @@ impl Links {
         let nets: Vec<Net> = nets.into_iter().flat_map(BTreeMap::keys).cloned().collect();
         let mut weights = Vec::new();
         for net in nets {
-            // A node without a session reports nothing. What goes the other way tells whether it
-            // lives; if that is not known either, the link stays as it was: losing controllers
-            // must not lose links.
-            let heard = reports(from);
-            let back = self
-                .entry(to, from, &net)
-                .filter(|_| heard)
-                .map(|back| back.up);
+            let up = self.is_usable(from, to, &net, &reports);
             let Some(entry) = self.entry_mut(from, to, &net) else {
                 continue;
-            };
-            let up = match reports(to) {
-                true => entry.up,
-                false => back.unwrap_or(entry.up),
             };
             entry.computed = Some((entry.up, entry.cost()));
             entry.weighed = entry.metrics.filter(|_| up);
@@ -194,14 +194,44 @@ impl Links {
             };
             let asked = overrides.link(from, to, &net);
             weights.push(Weight {
-                cost_us: cost::terms_as(&metrics, asked.cost).total(),
                 price: asked.price.unwrap_or(0),
                 full: entry.full,
                 cordoned: asked.cordoned,
-                ..Weight::new(net, &metrics)
+                ..Weight::as_asked(net, &metrics, asked.cost)
             });
         }
         weights
+    }
+
+    /// Whether packets arrive both ways, as far as it is known; see [`weigh`](Links::weigh).
+    fn is_usable(
+        &self,
+        from: &NodeId,
+        to: &NodeId,
+        net: &Net,
+        reports: impl Fn(&NodeId) -> bool,
+    ) -> bool {
+        // Whoever reports names all links that end at it; one that is not named is down.
+        let up = |from, to| {
+            let ends_at = self
+                .entries
+                .get(to)?
+                .get(from)
+                .and_then(|nets| nets.get(net));
+            Some(ends_at.is_some_and(|entry| entry.up))
+        };
+        let (there, back) = (up(from, to), up(to, from));
+        let told = [
+            there.filter(|_| reports(to)),
+            back.filter(|_| reports(from)),
+        ];
+        let as_it_was = [there, back];
+        let known = if told == [None, None] {
+            as_it_was
+        } else {
+            told
+        };
+        known.into_iter().flatten().all(|up| up)
     }
 
     fn entry(&self, from: &NodeId, to: &NodeId, net: &Net) -> Option<&Entry> {
@@ -212,11 +242,14 @@ impl Links {
         self.entries.get_mut(to)?.get_mut(from)?.get_mut(net)
     }
 
-    /// The nets over which one node reaches another, as reported last.
+    /// The nets over which one node reaches another and hears of it, as reported last.
     pub fn up(&self, from: &NodeId, to: &NodeId) -> impl Iterator<Item = &Net> {
         let nets = self.entries.get(to).and_then(|entries| entries.get(from));
         let nets = nets.into_iter().flatten();
-        nets.filter_map(|(net, entry)| (entry.up && entry.metrics.is_some()).then_some(net))
+        nets.filter_map(|(net, entry)| {
+            let is_usable = entry.metrics.is_some() && self.is_usable(from, to, net, |_| true);
+            is_usable.then_some(net)
+        })
     }
 
     /// What the last computation saw of a link, and its cost terms.
@@ -233,7 +266,7 @@ impl Links {
     }
 
     /// All links, in order.
-    pub fn view(&self) -> Vec<LinkView> {
+    pub fn view(&self, capacity_bps: impl Fn(&NodeId, &NodeId, &Net) -> u64) -> Vec<LinkView> {
         let ms = |us: f64| us / 1_000.0;
         let mut views = Vec::new();
         for (to, entries) in &self.entries {
@@ -258,6 +291,8 @@ impl Links {
                     delay_ms: delay.map(ms),
                     jitter_ms: entry.metrics.map(|m| ms(m.jitter_p95_us as f64)),
                     loss: entry.metrics.map(|m| m.loss),
+                    rate_mbps: entry.rate_bps as f64 / 1e6,
+                    capacity_mbps: capacity_bps(from, to, net) as f64 / 1e6,
                     full: entry.full,
                 });
             }
@@ -268,7 +303,7 @@ impl Links {
 }
 
 impl Entry {
-    fn take(&mut self, report: &Report, capacity_bps: impl Fn() -> Option<u64>) {
+    fn take(&mut self, report: &Report, capacity_bps: impl Fn() -> u64) {
         self.up = report.link.up;
         if report.link.up {
             self.metrics = Some(report.link.metrics);
@@ -276,8 +311,7 @@ impl Entry {
         self.rate_bps = report.rate_bps;
         if self.rate_bps > 0 || self.full {
             let bound = if self.full { FREE_SHARE } else { FULL_SHARE };
-            let over = |capacity: u64| self.rate_bps as f64 > capacity as f64 * bound;
-            self.full = capacity_bps().is_some_and(over);
+            self.full = self.rate_bps as f64 > capacity_bps() as f64 * bound;
         }
     }
 

@@ -1,13 +1,18 @@
 //! From measured links to each node's table: pure.
 //!
+//! A path is told from the node that wants a track towards its origin. Frames flow against it, so it
+//! is chosen by the links in *their* direction: where `a` pulls from `b`, what counts is the link from
+//! `b` to `a` (docs/decisions/paths-the-way-frames-go.md).
+//!
 //! Links come from reports; [`paths`](longspan_topology::paths) finds the ways, `chosen` decides
 //! whether a better one is worth moving to. Tables are computed at most once an interval, only when
 //! something changed, and only what the change may touch.
 //!
-//! * `links`: what was reported. `overrides`, `pins`: what operators ask for. `member`: nodes.
+//! * `links`: what was reported. `capacity`: what links carry, as configured. `overrides`, `pins`: what operators ask for. `member`: nodes.
 //! * `world`: the graph out of these. `chosen`: a policy class's paths in use.
 //! * `table`: what a node is told. `explain`: why.
 
+mod capacity;
 mod chosen;
 mod explain;
 mod links;
@@ -31,6 +36,7 @@ use longspan_topology::{
 };
 use serde::Serialize;
 
+pub use capacity::{BadCapacity, Capacities};
 pub use explain::Explained;
 pub use links::{LinkView, Report};
 pub use member::Member;
@@ -121,6 +127,11 @@ impl Router {
             last: None,
             dirty: None,
         }
+    }
+
+    /// What links carry, from the next report on.
+    pub fn set_capacities(&mut self, capacities: Capacities) {
+        self.world.capacities = capacities;
     }
 
     /// All links that end at `to`, as `to` measured them. One that is not named is down.
@@ -219,7 +230,7 @@ impl Router {
 
     /// All links, in order.
     pub fn links(&self) -> Vec<LinkView> {
-        self.world.links.view()
+        self.world.view()
     }
 
     /// The newest moves last.
@@ -246,7 +257,7 @@ impl Router {
             let mut lost = Vec::new();
             match &before {
                 Some(before) => (*chosen, lost) = chosen.moved_to(before, &self.world.graph),
-                None => chosen.update(&self.world.graph, &changes.links),
+                None => chosen.update(&self.world.graph, &changes.steps),
             }
             for node in &self.adopted {
                 let table = self

@@ -11,8 +11,8 @@ pub use longspan_topology::cost::CostOverride;
 pub struct Overrides {
     /// By node.
     pub nodes: BTreeMap<NodeId, NodeOverride>,
-    /// By (from, to, net), one direction each; without a net: over every net. Where both say
-    /// something, a cordon of either counts, and of the rest what is said with the net.
+    /// By (sender, receiver, net), one direction of frames each; without a net: over every net. Where
+    /// both say something, a cordon of either counts, and of the rest what is said with the net.
     pub links: BTreeMap<(NodeId, NodeId, Option<Net>), LinkOverride>,
     /// By (from, to): the path to take, as the nodes after `from`, `to` the last. Check it with
     /// [`Router::check_pin`](super::Router::check_pin) before it is stored; one that has become
@@ -38,7 +38,7 @@ pub struct LinkOverride {
     pub cost: Option<CostOverride>,
     /// Price of a GB in millionths of the operator's currency; none: as configured, else free.
     pub price: Option<u32>,
-    /// What it carries at most, in bit/s; none: as configured, else not bounded.
+    /// What it carries at most, in bit/s; none: as configured.
     pub capacity_bps: Option<u64>,
 }
 

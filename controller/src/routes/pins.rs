@@ -36,20 +36,21 @@ pub enum PinRefused {
         /// Which.
         node: NodeId,
     },
-    /// The link between two nodes is cordoned.
+    /// The link that frames would take between two nodes, against the path, is cordoned.
     #[error("the link from {from} to {to} is cordoned")]
     Cordoned {
-        /// Where it begins.
+        /// The sending end.
         from: NodeId,
-        /// Where it leads.
+        /// The receiving end.
         to: NodeId,
     },
-    /// Two nodes that follow each other have no link that is up.
-    #[error("no link from {from} to {to} is up")]
+    /// Two nodes that follow each other have no link that is up. It is named as frames would take
+    /// it: against the path.
+    #[error("no link from {from} to {to} is up both ways")]
     NoLink {
-        /// Where it should begin.
+        /// The sending end.
         from: NodeId,
-        /// Where it should lead.
+        /// The receiving end.
         to: NodeId,
     },
     /// It crosses a node that carries nothing for others.
@@ -89,7 +90,7 @@ pub(super) fn check(world: &World, from: &NodeId, nodes: &[NodeId]) -> Result<()
         let node = node.clone();
         return Err(PinRefused::Closed { node, what });
     }
-    for (from, to) in [from].into_iter().chain(nodes).zip(nodes) {
+    for (to, from) in [from].into_iter().chain(nodes).zip(nodes) {
         let mut nets = world.links.up(from, to).peekable();
         let is_up = nets.peek().is_some();
         let is_open = nets.any(|net| !world.overrides.link(from, to, net).cordoned);

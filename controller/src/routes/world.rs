@@ -1,4 +1,8 @@
 //! The graph as it is now: out of who is there, what was reported, and what operators ask for.
+//!
+//! Links here are named as they are reported and as operators name them: from the sender to the
+//! receiver of frames. In the graph they are steps of paths, which lead the other way
+//! ([`Graph::set_link`]).
 
 use std::collections::BTreeSet;
 
@@ -7,37 +11,37 @@ use longspan_proto::{
     wire::Role,
 };
 use longspan_topology::{
+    cost::STANDBY_US,
     graph::{Graph, Node, Transit, Weight},
     neighbours::{self, FULL_MESH, Site},
     routes::Path,
 };
 
-use super::{Member, NodeOverride, Overrides, Report, Table, chosen::Chosen, links::Links, table};
-
-/// What an edge's standby attachment costs beyond what is measured, in µs. More than the hop over its
-/// best relay: an edge's tracks come over the relay that all edges of the region share, so that they
-/// cross the backbone once. Less than what a link gains that browns out.
-const STANDBY_US: i64 = 20_000;
+use super::{
+    Capacities, LinkView, Member, NodeOverride, Overrides, Report, Table, chosen::Chosen,
+    links::Links, table,
+};
 
 /// See the module.
 #[derive(Clone, Default)]
 pub(super) struct World {
     pub links: Links,
     pub overrides: Overrides,
+    pub capacities: Capacities,
     pub graph: Graph,
     /// By their numbers in the graph.
     members: Vec<Member>,
     /// Of each relay, by number; empty while all are neighbours of all.
     neighbours: Vec<Vec<usize>>,
-    /// Full links that are in the graph.
+    /// Full links (sender, receiver) that are in the graph.
     full: BTreeSet<(NodeId, NodeId)>,
     rebuilt: bool,
 }
 
 /// What a computation is to take in.
 pub(super) struct Changes {
-    /// By numbers, without repetition.
-    pub links: Vec<(usize, usize)>,
+    /// Steps whose links changed, by numbers, without repetition.
+    pub steps: Vec<(usize, usize)>,
     /// Tables may differ where paths look the same: other nodes, other nets between two of them, or
     /// a link filled up or emptied.
     pub is_other: bool,
@@ -45,7 +49,26 @@ pub(super) struct Changes {
 
 impl World {
     pub fn report(&mut self, to: &NodeId, reports: &[Report]) -> bool {
-        self.links.report(to, reports, &self.overrides)
+        let mut links = std::mem::take(&mut self.links);
+        let changed = links.report(to, reports, |from, net| self.capacity(from, to, net));
+        self.links = links;
+        changed
+    }
+
+    /// All links, in order.
+    pub fn view(&self) -> Vec<LinkView> {
+        self.links
+            .view(|from, to, net| self.capacity(from, to, net))
+    }
+
+    /// What a link carries, in bit/s: as an operator says, else as configured.
+    fn capacity(&self, from: &NodeId, to: &NodeId, net: &Net) -> u64 {
+        let asked = self.overrides.link(from, to, net).capacity_bps;
+        asked.unwrap_or_else(|| {
+            let member = |node| self.members.get(self.graph.number(node)?);
+            let regions = [from, to].map(|node| member(node).map(|member| &member.region));
+            self.capacities.of(from, to, net, regions)
+        })
     }
 
     /// Whether that changes anything.
@@ -111,7 +134,7 @@ impl World {
         Some(std::mem::replace(&mut self.graph, graph))
     }
 
-    /// Chooses who is connected to whom, after the members changed. `used` are links in use, by the
+    /// Chooses who is connected to whom, after the members changed. `used` are steps in use, by the
     /// numbers of the graph of `before`.
     pub fn set_neighbours(&mut self, before: Option<&Graph>, used: &BTreeSet<(usize, usize)>) {
         self.neighbours.clear();
@@ -150,23 +173,24 @@ impl World {
         }
     }
 
-    fn are_neighbours(&self, from: usize, to: usize) -> bool {
-        let set = self.neighbours.get(from);
-        set.is_none_or(|set| set.binary_search(&to).is_ok())
+    /// Whether a node may pull from a relay. Edges choose theirs themselves.
+    fn are_neighbours(&self, node: usize, relay: usize) -> bool {
+        let set = self.neighbours.get(node);
+        set.is_none_or(|set| set.binary_search(&relay).is_ok())
     }
 
     /// Weighs anew what changed, and puts it into the graph.
     pub fn weigh(&mut self) -> Changes {
         let mut changes = Changes {
-            links: Vec::new(),
+            steps: Vec::new(),
             is_other: std::mem::take(&mut self.rebuilt),
         };
         for (from, to) in self.links.take_changed() {
             let number = |node| self.graph.number(node);
-            let (Some(a), Some(b)) = (number(&from), number(&to)) else {
+            let (Some(sender), Some(receiver)) = (number(&from), number(&to)) else {
                 continue;
             };
-            if b >= self.graph.relays() {
+            if sender >= self.graph.relays() {
                 continue;
             }
             let has_session = |node: &NodeId| {
@@ -174,26 +198,27 @@ impl World {
                 number.is_some_and(|number| self.members[number].has_session)
             };
             let mut weights = self.links.weigh(&from, &to, has_session, &self.overrides);
-            if !self.are_neighbours(a, b) {
+            if !self.are_neighbours(receiver, sender) {
                 weights.clear();
             }
-            let best = self.members.get(a).and_then(|member| member.best.as_ref());
-            if best.is_some_and(|best| *best != to) {
+            let member = self.members.get(receiver);
+            let best = member.and_then(|member| member.best.as_ref());
+            if best.is_some_and(|best| *best != from) {
                 for weight in &mut weights {
-                    weight.cost_us = weight.cost_us.saturating_add(STANDBY_US);
+                    weight.cost_us = weight.cost_us.saturating_add(STANDBY_US.into());
                 }
             }
             changes.is_other |= match weights.iter().any(|weight| weight.full) {
                 true => self.full.insert((from, to)),
                 false => !self.full.is_empty() && self.full.remove(&(from, to)),
             };
-            let known = self.graph.weights(a, b);
+            let known = self.graph.weights(receiver, sender);
             let nets = |weights: &[Weight]| -> BTreeSet<Net> {
                 weights.iter().map(|weight| weight.net.clone()).collect()
             };
             changes.is_other |= known.len().max(weights.len()) > 1 && nets(known) != nets(&weights);
-            if self.graph.set(a, b, weights) {
-                changes.links.push((a, b));
+            if self.graph.set_link(sender, receiver, weights) {
+                changes.steps.push((receiver, sender));
             }
         }
         self.graph.settle();
@@ -215,7 +240,7 @@ impl World {
         table
     }
 
-    /// The full links on the paths of a node's table.
+    /// The full links on the paths of a node's table, (sender, receiver) each.
     fn full_among(&self, me: &NodeId, table: &Table) -> BTreeSet<(NodeId, NodeId)> {
         let mut found = BTreeSet::new();
         if self.full.is_empty() {
@@ -223,9 +248,9 @@ impl World {
         }
         let classes = std::iter::once(&table.paths).chain(table.classes.values());
         for path in classes.flat_map(|paths| paths.values().flatten()) {
-            let starts = std::iter::once(me).chain(path.hops.iter().map(|hop| &hop.node));
-            for (from, hop) in starts.zip(&path.hops) {
-                let link = (from.clone(), hop.node.clone());
+            let pulling = std::iter::once(me).chain(path.hops.iter().map(|hop| &hop.node));
+            for (receiver, hop) in pulling.zip(&path.hops) {
+                let link = (hop.node.clone(), receiver.clone());
                 if self.full.contains(&link) {
                     found.insert(link);
                 }

@@ -76,6 +76,7 @@ impl State {
             .or_insert_with(|| Node::new(info.clone(), lease, now.time));
         node.info = info;
         node.conn = Some(conn);
+        node.asked.clear();
         node.heard = now.time;
         node.keep = true;
         node.dirty = node.all_keys();

@@ -86,6 +86,8 @@ struct Node {
     heard: Time,
     /// The rooms it watches.
     rooms: BTreeSet<RoomName>,
+    /// Those it asked for on its present connection: it was told of them there.
+    asked: BTreeSet<RoomName>,
     /// The store has the lease, as far as is known.
     granted: bool,
     /// A call about its lease or records is under way.
@@ -148,7 +150,7 @@ pub struct State {
     routing_paused: bool,
     mirror: BTreeMap<key::Key, Mirrored>,
     nodes: BTreeMap<NodeId, Node>,
-    conns: HashMap<Conn, NodeId>,
+    conns: BTreeMap<Conn, NodeId>,
     rooms: BTreeMap<RoomName, Room>,
     calls: HashMap<CallId, sync::Purpose>,
     next_call: CallId,
@@ -173,8 +175,10 @@ pub struct State {
 impl State {
     /// Knows nothing yet.
     pub fn new(limits: Limits) -> State {
+        let mut router = Router::new(limits.switches, limits.recompute_every);
+        router.set_capacities(limits.capacities.clone());
         State {
-            router: Router::new(limits.switches, limits.recompute_every),
+            router,
             limits,
             outputs: VecDeque::new(),
             election: 0,
@@ -185,7 +189,7 @@ impl State {
             routing_paused: true,
             mirror: BTreeMap::new(),
             nodes: BTreeMap::new(),
-            conns: HashMap::new(),
+            conns: BTreeMap::new(),
             rooms: BTreeMap::new(),
             calls: HashMap::new(),
             next_call: 0,

@@ -51,6 +51,8 @@ impl State {
         }
         let conn = node.conn;
         let is_new = node.rooms.insert(name.clone());
+        // What it watched over another connection may have changed meanwhile.
+        let asks_anew = node.asked.insert(name.clone());
         let room = self.rooms.entry(name.clone()).or_default();
         room.idle = None;
         let mut joined = false;
@@ -74,7 +76,7 @@ impl State {
         if joined {
             self.tell_room(&name);
         } else if self.settling.until().is_none()
-            && let (true, Some(conn)) = (is_new, conn)
+            && let (true, Some(conn)) = (asks_anew, conn)
             && let Some(message) = self.room_message(&name)
         {
             self.outputs.push_back(Output::Push(conn, message));
@@ -85,6 +87,7 @@ impl State {
         let Some(node) = self.nodes.get_mut(id) else {
             return;
         };
+        node.asked.remove(name);
         if node.rooms.remove(name) {
             node.dirty.insert(Key::Edge(name.clone(), id.clone()));
             self.edge_gone(now, name, id);

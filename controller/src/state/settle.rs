@@ -13,8 +13,10 @@ use longspan_proto::{ids::NodeId, time::Time};
 use super::{Join, Now, State, record};
 use crate::store::LeaseId;
 
-/// The longest it takes. Nodes look for a controller at least every 2 s.
-const SETTLE: Duration = Duration::from_secs(5);
+/// The longest it takes: a node notices after 5 s that its controller is stopped (a ping every 2 s,
+/// answered within 3 s), may ask that one once more (a welcome within 2 s), and looks for another at
+/// least every 2 s.
+const SETTLE: Duration = Duration::from_secs(10);
 
 /// Whether, and for whom, is waited.
 #[derive(Debug, Default)]

@@ -349,6 +349,7 @@ impl Node {
             conn: None,
             heard,
             rooms: BTreeSet::new(),
+            asked: BTreeSet::new(),
             granted: false,
             calling: None,
             keep: false,

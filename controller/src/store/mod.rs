@@ -56,13 +56,6 @@ pub enum Compare {
     /// The key does not exist.
     Absent(String),
     /// The key exists.
-    #[cfg_attr(
-        not(test),
-        expect(
-            dead_code,
-            reason = "part of the contract that both stores are tested by"
-        )
-    )]
     Present(String),
     /// The key exists and was last put at this revision.
     Revision(String, Revision),

@@ -33,6 +33,9 @@ pub const MTU: usize = 1_500;
 /// instead of delaying them unseen.
 const QUEUE: usize = 1_000;
 
+/// Is there where the kernel has IPv6 (proc_pid_net(5)).
+const IPV6: &str = "/proc/net/if_inet6";
+
 type Work = Box<dyn FnOnce() + Send>;
 
 /// One host of a lab.
@@ -52,6 +55,10 @@ impl Host {
         let (work, waiting) = mpsc::channel::<Work>();
         let (tell, told) = mpsc::channel();
         let mut setup = String::from("link set lo up\n");
+        if Path::new(IPV6).exists() {
+            // Otherwise the kernel itself looks for routers and neighbours, which nobody here has.
+            setup += &format!("link set {DEVICE} addrgenmode none\n");
+        }
         for address in addresses {
             setup += &format!("address add {address}/24 dev {DEVICE}\n");
         }

@@ -82,6 +82,14 @@ impl Direction {
         self.one_way + self.profile.extra_delay
     }
 
+    /// How long a packet that is sent now waits in front of the bottleneck.
+    pub fn waits(&self, now: Time) -> Duration {
+        let waits = self
+            .free
+            .saturating_sub(now.as_micros().saturating_mul(1_000));
+        Duration::from_nanos(waits)
+    }
+
     /// Decides over one packet of `bytes` bytes (the datagram's payload) sent at `now`.
     pub fn send(&mut self, now: Time, bytes: usize) -> Verdict {
         let mut leaves = now;

@@ -5,7 +5,7 @@ mod connect;
 mod last_good;
 mod session;
 mod status;
-mod table;
+pub mod table;
 
 use std::{
     collections::BTreeMap,
@@ -33,7 +33,7 @@ pub(crate) use table::{derive, parse};
 /// The first pause after a controller was not reached; doubled each time.
 const PAUSE_FIRST: Duration = Duration::from_millis(200);
 /// The longest such pause: a controller that begins to lead hears of all nodes before it stops
-/// settling (5 s), and 1,000 nodes without a controller make at most 1,000 attempts a second.
+/// settling (10 s), and 1,000 nodes without a controller make at most 1,000 attempts a second.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// A claim or release takes at most so long, waiting for a session included.
 const ASK: Duration = Duration::from_secs(5);

@@ -32,8 +32,9 @@ use crate::{
 /// Words that wait to be sent. A controller that lets them wait for [`STALLED`] is left.
 const QUEUE: usize = 256;
 const STALLED: Duration = Duration::from_secs(5);
-/// A controller answers a Join within this.
-const WELCOME: Duration = Duration::from_secs(5);
+/// A controller answers a Join within this. One that is stopped takes the connection and says nothing:
+/// with the longest pause (2 s) after it, a node is with the next one before that has settled (10 s).
+const WELCOME: Duration = Duration::from_secs(2);
 /// New counts of a room are told at most so often.
 const COUNTS: Duration = Duration::from_secs(1);
 /// What the node has to do is told so often, when it changed.

@@ -15,9 +15,11 @@ use crate::node::Directory;
 
 /// Why a table was refused; the words go into the NACK.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Invalid {
+pub enum Invalid {
+    /// It cannot be read.
     #[error(transparent)]
     Malformed(#[from] Malformed),
+    /// It may not be used.
     #[error(transparent)]
     Refused(#[from] Refusal),
 }
@@ -31,7 +33,7 @@ impl Invalid {
 
 /// Reads a table, which may be a change of the one `in_use`, and checks it. `held` is the version
 /// no table may be below: that of the last one a controller told this process.
-pub(crate) fn parse(
+pub fn parse(
     told: &control::Table,
     me: (&NodeId, Role),
     directory: &Directory,
@@ -54,7 +56,7 @@ const LAST_RESORT_US: u64 = 1_000_000;
 /// What the core gets: the table, with where edges are attached as the directory tells it. An
 /// edge whose attachment is newer than its table gets ways over it: to the relay itself, and, as a
 /// last resort, to every other relay behind it.
-pub(crate) fn derive(
+pub fn derive(
     told: &Routes,
     directory: &Directory,
     role: Role,

@@ -24,6 +24,7 @@ use longspan_topology::routes::Routes;
 use super::{
     Config, Input, LocalKey, Output, PeerKey, Stats, StreamKey, TrackView, Trouble,
     cache::Group,
+    failover::{Failover, Failovers},
     peer::Peer,
     receiver::{self, Receiver},
     slab::Slab,
@@ -56,6 +57,7 @@ pub struct Forwarder {
     pub(super) rescue_queue: VecDeque<track::Key>,
     /// Such moves under way.
     pub(super) rescues: usize,
+    pub(super) failovers: Failovers,
     /// Streams to be reset once what was sent on them has had its time to arrive.
     pub(super) late_resets: VecDeque<(Time, PeerKey, StreamKey)>,
     timers: BTreeSet<(Time, track::Key)>,
@@ -90,6 +92,7 @@ impl Forwarder {
             moves: 0,
             rescue_queue: VecDeque::new(),
             rescues: 0,
+            failovers: Failovers::default(),
             late_resets: VecDeque::new(),
             timers: BTreeSet::new(),
             touched: Vec::new(),
@@ -132,6 +135,15 @@ impl Forwarder {
             }
             Input::Link { peer, event } => self.link_event(now, peer, event),
             Input::Cost { peer, extra_us } => self.link_costs(now, peer, extra_us),
+            Input::Load {
+                peer,
+                sent_bps,
+                capacity_bps,
+            } => {
+                if let Some(peer) = self.peers.get_mut(&peer) {
+                    (peer.sent_bps, peer.capacity_bps) = (sent_bps, capacity_bps);
+                }
+            }
             Input::Publish { track } => self.publish(now, track),
             Input::PublishGroup {
                 track,
@@ -198,22 +210,20 @@ impl Forwarder {
         }
     }
 
+    /// The last tracks that left their upstream for another, oldest first.
+    pub fn failovers(&self) -> impl Iterator<Item = &Failover> {
+        self.failovers.iter()
+    }
+
     /// Every track as it stands.
     pub fn tracks(&self) -> Vec<TrackView> {
-        let view = |track: &Track| TrackView {
-            track: track.id.clone(),
-            chain: match track.confirmed() {
-                true => track.chain.clone(),
-                false => Vec::new(),
-            },
-            moving_to: track.standby.as_ref().map(|(leg, _)| leg.node.clone()),
-            receivers: track.receivers.len() + track.waiting.len(),
-            bytes: track.cache.bytes(),
-            groups: track.cache.len(),
-            last: track.cache.last(),
-            held: track.cache.iter().map(Group::view).collect(),
-        };
         self.tracks.iter().map(|(_, track)| view(track)).collect()
+    }
+
+    /// One track as it stands.
+    pub fn track(&self, id: &TrackId) -> Option<TrackView> {
+        let key = self.by_id.get(id)?;
+        self.tracks.get(*key).map(view)
     }
 
     fn control(&mut self, now: Time, peer: PeerKey, message: Message) {
@@ -450,5 +460,21 @@ impl Forwarder {
             }
         }
         self.tracks.len() < self.config.limits.tracks
+    }
+}
+
+fn view(track: &Track) -> TrackView {
+    TrackView {
+        track: track.id.clone(),
+        chain: match track.confirmed() {
+            true => track.chain.clone(),
+            false => Vec::new(),
+        },
+        moving_to: track.standby.as_ref().map(|(leg, _)| leg.node.clone()),
+        receivers: track.receivers.len() + track.waiting.len(),
+        bytes: track.cache.bytes(),
+        groups: track.cache.len(),
+        last: track.cache.last(),
+        held: track.cache.iter().map(Group::view).collect(),
     }
 }

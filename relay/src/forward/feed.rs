@@ -69,7 +69,10 @@ impl Forwarder {
         if self.open_group(now, key, header) == Opened::Past {
             match purpose {
                 Some(Purpose::Backfill(_)) => return self.overlapped(now, key, peer, stream),
-                Some(purpose) if confirmed && purpose.takes_over() => self.switch(now, key),
+                Some(purpose) if confirmed && purpose.takes_over() => {
+                    self.prefer(key, peer, sub);
+                    self.switch(now, key);
+                }
                 _ => {}
             }
             return self.stop(peer, stream);
@@ -139,6 +142,7 @@ impl Forwarder {
             && track.leg_mut(peer, sub).is_some_and(|leg| leg.confirmed())
             && track.cache.get(group).is_none_or(|g| index <= g.end())
         {
+            self.prefer(key, peer, sub);
             self.switch(now, key);
             let entry = self.peers.get(&peer);
             if entry.is_none_or(|p| !p.incoming.contains_key(&stream)) {
@@ -284,7 +288,7 @@ impl Forwarder {
     /// The groups that have an incoming stream.
     fn fed(&self, track: &Track) -> Vec<u64> {
         let standby = track.standby.as_ref().map(|(leg, _)| leg);
-        let legs = track.active.iter().chain(standby);
+        let legs = track.active.iter().chain(standby).chain(&track.hedge);
         legs.flat_map(|leg| {
             let peer = self.peers.get(&leg.peer);
             let incoming = move |stream| peer.and_then(|p| p.incoming.get(stream));

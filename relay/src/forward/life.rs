@@ -11,7 +11,8 @@ use longspan_proto::{ids::NodeId, time::Time};
 use longspan_topology::link::{Event, Life};
 
 use super::{
-    Forwarder, Output, PeerKey, Trouble,
+    Failover, Forwarder, Output, PeerKey, Trouble,
+    failover::Tries,
     track::{self, Purpose, Track},
 };
 
@@ -94,6 +95,15 @@ impl Forwarder {
     /// What comes from a peer in trouble is not completed from there: whoever lacks it gets it from
     /// the next upstream. Nor is it moved to.
     fn stop_standby(&mut self, now: Time, key: track::Key, peer: PeerKey) {
+        let track = self.tracks.get(key);
+        if let Some(sub) = track
+            .and_then(|t| t.hedge.as_ref())
+            .filter(|leg| leg.peer == peer)
+            .map(|leg| leg.sub)
+        {
+            self.say_goodbye(peer, sub);
+            self.hedge_lost(now, key, None);
+        }
         let standby = self.tracks.get(key).and_then(|t| t.standby.as_ref());
         match standby.filter(|(leg, _)| leg.peer == peer) {
             Some((_, Purpose::Backfill(_))) => {
@@ -101,6 +111,8 @@ impl Forwarder {
                     self.unsubscribe_leg(&leg);
                 }
             }
+            // It may come all the same, and nothing else is known.
+            Some((_, Purpose::Rescue)) if !self.could_hedge(key) => {}
             Some(_) => self.fail_standby(now, key),
             None => {}
         }
@@ -118,10 +130,12 @@ impl Forwarder {
                 continue;
             }
             track.trouble = None;
+            track.tries = Tries::default();
             track.shift.refused.clear();
             let rescue = matches!(track.standby, Some((_, Purpose::Rescue)));
             if rescue && let Some((leg, _)) = self.take_standby(key) {
                 self.unsubscribe_leg(&leg);
+                self.drop_hedge(key);
                 self.stats.rescues_spared += 1;
                 self.watch_unfed(now, key);
             }
@@ -161,7 +175,13 @@ impl Forwarder {
             return;
         };
         track.shift.refused.clear();
+        let tries = std::mem::take(&mut track.tries);
         if let Some((trouble, since)) = track.trouble.take() {
+            if let Some(leg) = &track.active {
+                let trouble = (trouble, since);
+                let failover = Failover::new(now, &track.id, Some(trouble), tries, leg);
+                self.failovers.add(failover);
+            }
             track.shift.held = Some(now + self.config.hold);
             track.shift.displaced = true;
             let took = now.saturating_since(since);

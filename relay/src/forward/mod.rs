@@ -24,6 +24,7 @@ mod cache;
 mod config;
 mod core;
 mod downstream;
+mod failover;
 mod feed;
 mod life;
 mod local;
@@ -40,7 +41,9 @@ mod upstream;
 
 pub use config::{CacheConfig, Config, Limits};
 pub use core::Forwarder;
+pub use failover::Failover;
 pub use stats::{GroupView, Rejected, Stats, TrackView};
+pub(crate) use transmit::urgency;
 
 /// A connected neighbour, numbered by the driver; a number is never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -138,6 +141,17 @@ pub enum Input {
         peer: PeerKey,
         /// 0: no more than the table says.
         extra_us: u64,
+    },
+
+    /// What goes to a peer now, and what the link to it carries. At its limit it takes no new
+    /// subscription.
+    Load {
+        /// The peer.
+        peer: PeerKey,
+        /// In bit/s.
+        sent_bps: u64,
+        /// In bit/s.
+        capacity_bps: u64,
     },
 
     /// This node is the origin of a track from now on.

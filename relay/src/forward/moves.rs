@@ -8,13 +8,13 @@ use std::time::Duration;
 use longspan_proto::{
     ids::{NodeId, Position},
     time::Time,
-    wire::Start,
+    wire::{EndReason, Start},
 };
 
 use longspan_topology::hysteresis;
 
 use super::{
-    Forwarder, PeerKey, StreamKey, Trouble,
+    Failover, Forwarder, PeerKey, StreamKey, Trouble,
     track::{self, Leg, Purpose, Track},
 };
 
@@ -109,13 +109,17 @@ impl Forwarder {
         let elsewhere = |way: &Vec<NodeId>| way.first() != Some(&active.node);
         let mut ways = self.ways(track, false);
         ways.retain(|way| !self.avoids(way) && !track.shift.refused.contains(&way[0]));
+        // A full link takes no track that came another way, while there is another way.
+        let is_full = |way: &Vec<NodeId>| !self.routes.is_open(&self.config.node, way);
         if avoided || too_long {
+            ways.sort_by_key(is_full);
             return match ways.into_iter().find(elsewhere) {
                 Some(way) if avoided => Wish::Rescue(way),
                 Some(way) => Wish::Move(way, None),
                 None => Wish::None,
             };
         }
+        ways.retain(|way| !is_full(way) || way.first() == Some(&active.node));
         let Some(best) = ways.first() else {
             return Wish::None;
         };
@@ -212,6 +216,7 @@ impl Forwarder {
             && let Some(track) = self.tracks.get_mut(key)
         {
             track.standby = Some((leg, purpose));
+            track.tries.asked += 1;
             track.trouble = track.trouble.or(trouble.map(|trouble| (trouble, now)));
             match purpose {
                 Purpose::Rescue => self.rescues += 1,
@@ -230,6 +235,93 @@ impl Forwarder {
             Purpose::Backfill(_) => {}
         }
         Some(standby)
+    }
+
+    /// A way that begins at a neighbour which is neither in trouble nor asked, nor has refused.
+    fn fresh_way(&self, track: &Track) -> Option<Vec<NodeId>> {
+        let legs = track
+            .active
+            .iter()
+            .chain(track.standby.as_ref().map(|s| &s.0));
+        let asked: Vec<&NodeId> = legs.map(|leg| &leg.node).collect();
+        let fresh = |way: &Vec<NodeId>| {
+            !self.avoids(way) && !asked.contains(&&way[0]) && !track.shift.refused.contains(&way[0])
+        };
+        self.ways(track, false).into_iter().find(fresh)
+    }
+
+    /// Whether another than the standby is asked, or could be.
+    pub(super) fn could_hedge(&self, key: track::Key) -> bool {
+        let track = self.tracks.get(key);
+        track.is_some_and(|track| track.hedge.is_some() || self.fresh_way(track).is_some())
+    }
+
+    /// Asks another neighbour beside a rescue that does not answer.
+    fn hedge(&mut self, now: Time, key: track::Key) {
+        let Some(track) = self.tracks.get_mut(key) else {
+            return;
+        };
+        track.tries.hedged = true;
+        self.touch(key);
+        let Some(track) = self.tracks.get(key) else {
+            return;
+        };
+        let Some(way) = self.fresh_way(track) else {
+            return;
+        };
+        let (start, budget_ms) = (self.start_of(track), track.budget_ms);
+        if let Some(leg) = self.ask(now, key, way, start, budget_ms, Vec::new())
+            && let Some(track) = self.tracks.get_mut(key)
+        {
+            track.hedge = Some(leg);
+            track.tries.asked += 1;
+        }
+    }
+
+    /// Gives the hedge up.
+    pub(super) fn drop_hedge(&mut self, key: track::Key) {
+        let hedge = self.tracks.get_mut(key).and_then(|t| t.hedge.take());
+        if let Some(leg) = hedge {
+            self.unsubscribe_leg(&leg);
+        }
+    }
+
+    /// The hedge is gone, and its peer knows: the next neighbour is asked in its place.
+    pub(super) fn hedge_lost(&mut self, now: Time, key: track::Key, reason: Option<EndReason>) {
+        let hedge = self.tracks.get_mut(key).and_then(|t| t.hedge.take());
+        if let Some(leg) = hedge {
+            self.release(&leg);
+            if let Some(track) = self.tracks.get_mut(key) {
+                track.tries.refused(&leg.node, reason);
+                track.shift.refused.push(leg.node);
+            }
+            self.hedge(now, key);
+        }
+        self.touch(key);
+    }
+
+    /// The hedge takes the place of the standby, which is gone.
+    pub(super) fn promote_hedge(&mut self, key: track::Key) -> bool {
+        let Some(track) = self.tracks.get_mut(key) else {
+            return false;
+        };
+        let Some(leg) = track.hedge.take() else {
+            return false;
+        };
+        track.standby = Some((leg, Purpose::Rescue));
+        self.rescues += 1;
+        self.touch(key);
+        true
+    }
+
+    /// Of standby and hedge this one feeds: it is the standby from now on.
+    pub(super) fn prefer(&mut self, key: track::Key, peer: PeerKey, sub: u64) {
+        if let Some(track) = self.tracks.get_mut(key)
+            && track.is_hedge(peer, sub)
+            && let (Some((standby, _)), Some(hedge)) = (&mut track.standby, &mut track.hedge)
+        {
+            std::mem::swap(standby, hedge);
+        }
     }
 
     /// The standby feeds: it takes over.
@@ -252,10 +344,18 @@ impl Forwarder {
             return;
         };
         let chain = leg.chain.clone();
+        if let Some(track) = self.tracks.get_mut(key)
+            && track.trouble.is_none()
+        {
+            let tries = std::mem::take(&mut track.tries);
+            let moved = Failover::new(now, &track.id, None, tries, &leg);
+            self.failovers.add(moved);
+        }
         let old = self.tracks.get_mut(key).and_then(|t| t.active.replace(leg));
         if let Some(old) = old {
             self.unsubscribe_leg(&old);
         }
+        self.drop_hedge(key);
         self.stats.moves_done += 1;
         self.has_upstream(now, key, chain, None);
     }
@@ -293,12 +393,19 @@ impl Forwarder {
         };
         if purpose.takes_over() {
             self.stats.moves_failed += 1;
+            track.tries.refused(&node, track.search.reason.take());
         }
         match purpose {
             Purpose::Move => {
                 // A wish for less cost; it is looked at anew.
                 track.trouble.take_if(|(why, _)| *why == Trouble::Degraded);
                 self.move_pause(now, key);
+            }
+            Purpose::Rescue if self.promote_hedge(key) => {
+                if let Some(track) = self.tracks.get_mut(key) {
+                    track.shift.refused.push(node);
+                }
+                self.hedge(now, key);
             }
             Purpose::Rescue => self.rescue_refused(now, key, node),
             Purpose::Backfill(_) => {}
@@ -337,10 +444,24 @@ impl Forwarder {
     }
 
     pub(super) fn standby_due(&mut self, now: Time, key: track::Key) {
+        let due = |at: Option<Time>| at.is_some_and(|at| at <= now);
+        if let Some(leg) = self.tracks.get(key).and_then(|t| t.hedge.as_ref())
+            && due(leg.deadline)
+        {
+            let (peer, sub, confirmed) = (leg.peer, leg.sub, leg.confirmed());
+            if confirmed {
+                self.prefer(key, peer, sub);
+                return self.switch(now, key);
+            }
+            self.say_goodbye(peer, sub);
+            self.hedge_lost(now, key, None);
+        }
+        if due(self.tracks.get(key).and_then(Track::hedge_due)) {
+            self.hedge(now, key);
+        }
         let Some((leg, purpose)) = self.tracks.get(key).and_then(|t| t.standby.as_ref()) else {
             return;
         };
-        let due = |at: Option<Time>| at.is_some_and(|at| at <= now);
         match purpose {
             _ if purpose.takes_over() && due(leg.deadline) && leg.confirmed() => {
                 self.switch(now, key);

@@ -40,6 +40,10 @@ pub(super) struct Peer {
     pub(super) trouble: Option<(Trouble, Time)>,
     /// How much more the link costs than the route table knows, in µs.
     pub(super) extra_us: u64,
+    /// What goes to it now, in bit/s …
+    pub(super) sent_bps: u64,
+    /// … and what the link to it carries; 0: not known.
+    pub(super) capacity_bps: u64,
     /// It said that it will close.
     pub(super) leaving: bool,
     /// The number of our next subscription to it; all below were used.
@@ -68,6 +72,8 @@ impl Peer {
             life: Life::Up,
             trouble: None,
             extra_us: 0,
+            sent_bps: 0,
+            capacity_bps: 0,
             leaving: false,
             next_sub: 0,
             asked: BTreeMap::new(),

@@ -1,5 +1,7 @@
 //! A track as this node knows it: where it comes from, what of it is held, who gets it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use longspan_proto::{
     ids::{NodeId, TrackId},
@@ -7,10 +9,15 @@ use longspan_proto::{
     wire::{EndReason, Start},
 };
 
-use super::{PeerKey, StreamKey, Trouble, cache::Cache, receiver, slab};
+use super::{PeerKey, StreamKey, Trouble, cache::Cache, failover::Tries, receiver, slab};
 
 /// A track's key.
 pub(super) type Key = slab::Key<Track>;
+
+/// A neighbour that was asked for a track in trouble and has not answered after two probes' time
+/// is not waited for alone: what cut the upstream off may have cut it off as well. Most suspicions
+/// that are none are over by then.
+const HEDGE_AFTER: Duration = Duration::from_millis(50);
 
 /// A subscription of ours to a neighbour.
 #[derive(Debug)]
@@ -20,8 +27,10 @@ pub(super) struct Leg {
     /// Our number for it.
     pub(super) sub: u64,
     pub(super) start: Start,
+    pub(super) asked_at: Time,
     /// When it is given up unless confirmed.
     pub(super) deadline: Option<Time>,
+    pub(super) confirmed_at: Option<Time>,
     /// The nodes the track crosses, the neighbour last; empty until confirmed.
     pub(super) chain: Vec<NodeId>,
     /// It opened a group, or announced one dropped: it has begun to serve.
@@ -128,6 +137,9 @@ pub(super) struct Track {
     pub(super) expire: Option<Time>,
     pub(super) active: Option<Leg>,
     pub(super) standby: Option<(Leg, Purpose)>,
+    /// Another neighbour, asked beside a [`Purpose::Rescue`] that does not answer at once: whichever
+    /// feeds first stays.
+    pub(super) hedge: Option<Leg>,
     /// The way that the last subscriber asked for.
     pub(super) hint: Vec<NodeId>,
     pub(super) rate: u64,
@@ -137,6 +149,7 @@ pub(super) struct Track {
     pub(super) shift: Shift,
     /// Why its upstream is, or was, in question, and since when; none once another feeds.
     pub(super) trouble: Option<(Trouble, Time)>,
+    pub(super) tries: Tries,
     pub(super) finishing: Option<Finishing>,
     /// When groups that lost their stream are given up.
     pub(super) unfed: Option<Time>,
@@ -161,6 +174,7 @@ impl Track {
             expire: None,
             active: None,
             standby: None,
+            hedge: None,
             hint: Vec::new(),
             rate: 0,
             budget_ms: 0,
@@ -168,6 +182,7 @@ impl Track {
             search: Search::default(),
             shift: Shift::default(),
             trouble: None,
+            tries: Tries::default(),
             finishing: None,
             unfed: None,
             idle: None,
@@ -191,7 +206,7 @@ impl Track {
 
     pub(super) fn leg_mut(&mut self, peer: PeerKey, sub: u64) -> Option<&mut Leg> {
         let standby = self.standby.as_mut().map(|(leg, _)| leg);
-        [self.active.as_mut(), standby]
+        [self.active.as_mut(), standby, self.hedge.as_mut()]
             .into_iter()
             .flatten()
             .find(|leg| leg.is(peer, sub))
@@ -202,10 +217,25 @@ impl Track {
         self.active.as_ref().is_some_and(|leg| leg.is(peer, sub))
     }
 
-    /// The purpose of the standby, if it is this one.
+    /// The purpose of the standby or the hedge, if it is this one.
     pub(super) fn purpose(&self, peer: PeerKey, sub: u64) -> Option<Purpose> {
+        if self.is_hedge(peer, sub) {
+            return Some(Purpose::Rescue);
+        }
         let (leg, purpose) = self.standby.as_ref()?;
         leg.is(peer, sub).then_some(*purpose)
+    }
+
+    /// Whether it is the hedge.
+    pub(super) fn is_hedge(&self, peer: PeerKey, sub: u64) -> bool {
+        self.hedge.as_ref().is_some_and(|leg| leg.is(peer, sub))
+    }
+
+    /// When another neighbour is asked beside the rescue; None: never, or it was already.
+    pub(super) fn hedge_due(&self) -> Option<Time> {
+        let (leg, purpose) = self.standby.as_ref()?;
+        let alone = *purpose == Purpose::Rescue && !leg.confirmed() && !self.tries.hedged;
+        alone.then(|| leg.asked_at + HEDGE_AFTER)
     }
 
     /// When something is due.
@@ -222,6 +252,8 @@ impl Track {
         [
             active,
             standby,
+            self.hedge.as_ref().and_then(|leg| leg.deadline),
+            self.hedge_due(),
             self.expire,
             self.search.next,
             self.shift.next,

@@ -274,10 +274,10 @@ impl Forwarder {
     }
 }
 
-/// The stream's priority for quinn: by class first; within a class newer groups of video go
+/// The priority of a frame's stream for quinn while the frame is sent: by class first; within a class newer groups of video go
 /// first, and older ones of what is never dropped. The lowest 24 bits of the group's number
 /// decide: at a group a second they repeat after half a year.
-fn urgency(class: Priority, group: u64) -> i32 {
+pub(crate) fn urgency(class: Priority, group: u64) -> i32 {
     const BITS: u32 = 24;
     let mask = (1 << BITS) - 1;
     let recent = (group & mask) as i32;
@@ -300,5 +300,13 @@ mod tests {
         assert!(audio(7) > audio(8));
         assert!(audio(u64::MAX) > video(u64::MAX));
         assert!(video(0) > urgency(Priority::VideoDelta, u64::MAX));
+        let in_order = [
+            Priority::Realtime,
+            Priority::State,
+            Priority::VideoKey,
+            Priority::VideoDelta,
+        ];
+        let of_one_group = in_order.map(|class| urgency(class, 5));
+        assert!(of_one_group.is_sorted_by(|a, b| a > b), "{of_one_group:?}");
     }
 }

@@ -25,9 +25,9 @@ pub(super) const SILENT_STANDBY: std::time::Duration = std::time::Duration::from
 
 impl Forwarder {
     /// The ways to a track's origin whose next hop is connected, best first, each without this
-    /// node and with the origin last. Suspected neighbours come last; so do those that get the
-    /// track from here when `own_receivers_last`.
-    pub(super) fn ways(&self, track: &Track, own_receivers_last: bool) -> Vec<Vec<NodeId>> {
+    /// node and with the origin last. Suspected neighbours come last. For one that is `looking` for
+    /// an upstream, so do those that get the track from here, and then ways over a full link.
+    pub(super) fn ways(&self, track: &Track, looking: bool) -> Vec<Vec<NodeId>> {
         let me = &self.config.node;
         let mut ways = self.routes.ways(me, &track.origin);
         if !track.hint.is_empty() {
@@ -54,7 +54,9 @@ impl Forwarder {
                 nodes.any(|r| r.crossed.last() == Some(node))
             };
             let avoided = peer.is_some_and(|peer| peer.avoided());
-            (avoided, own_receivers_last && way.first().is_some_and(gets))
+            let from_here = looking && way.first().is_some_and(gets);
+            let full = looking && !self.routes.is_open(me, way);
+            (avoided, from_here, full)
         });
         ways
     }
@@ -108,6 +110,7 @@ impl Forwarder {
             && let Some(track) = self.tracks.get_mut(key)
         {
             track.active = Some(leg);
+            track.tries.asked += 1;
         }
     }
 
@@ -165,7 +168,9 @@ impl Forwarder {
             node: node.clone(),
             sub,
             start,
+            asked_at: now,
             deadline: Some(now + rtt + self.config.confirm_margin),
+            confirmed_at: None,
             chain: Vec::new(),
             fed: false,
             overlaps: false,
@@ -256,11 +261,20 @@ impl Forwarder {
         }
         leg.chain = chain.clone();
         leg.deadline = None;
+        leg.confirmed_at = Some(now);
         if purpose.is_some_and(Purpose::takes_over) {
             leg.deadline = Some(now + SILENT_STANDBY);
         }
         self.touch(key);
         if active {
+            // It was looked for beside this one, which answered first.
+            if let Some(track) = self.tracks.get(key)
+                && matches!(track.standby, Some((_, Purpose::Rescue)))
+                && let Some((leg, _)) = self.take_standby(key)
+            {
+                self.unsubscribe_leg(&leg);
+                self.drop_hedge(key);
+            }
             self.has_upstream(now, key, chain, ok.first);
         }
     }
@@ -392,6 +406,7 @@ impl Forwarder {
             && let Some(track) = self.tracks.get_mut(key)
             && track.is_active(peer, sub)
         {
+            track.tries.refused(&node, track.search.reason);
             track.search.tried.push(node);
         }
         self.leg_lost(now, key, peer, sub);
@@ -403,6 +418,10 @@ impl Forwarder {
         let Some(track) = self.tracks.get_mut(key) else {
             return;
         };
+        if track.is_hedge(peer, sub) {
+            let reason = track.search.reason.take();
+            return self.hedge_lost(now, key, reason);
+        }
         if track.purpose(peer, sub).is_some() {
             return self.standby_lost(now, key);
         }
@@ -425,7 +444,12 @@ impl Forwarder {
             if let Some((leg, _)) = self.take_standby(key) {
                 self.unsubscribe_leg(&leg);
             }
+            self.drop_hedge(key);
             return self.rest(now, key);
+        }
+        if let Some(hedge) = track.hedge.as_ref().filter(|leg| leg.confirmed()) {
+            let (peer, sub) = (hedge.peer, hedge.sub);
+            self.prefer(key, peer, sub);
         }
         match self.take_standby(key) {
             // It was about to take over anyway.
@@ -435,7 +459,10 @@ impl Forwarder {
                     track.search.since.get_or_insert(now);
                     track.active = Some(leg);
                 }
-                if !chain.is_empty() {
+                if chain.is_empty() {
+                    self.promote_hedge(key);
+                } else {
+                    self.drop_hedge(key);
                     self.has_upstream(now, key, chain, None);
                 }
             }
@@ -516,6 +543,7 @@ impl Forwarder {
     pub(super) fn drop_legs(&mut self, now: Time, key: track::Key) {
         let active = self.tracks.get_mut(key).and_then(|t| t.active.take());
         let standby = self.take_standby(key).map(|(leg, _)| leg);
+        self.drop_hedge(key);
         for leg in [active, standby].into_iter().flatten() {
             self.unsubscribe_leg(&leg);
         }

@@ -42,7 +42,7 @@ impl Directory {
 
     /// From the controller's words. Nodes that cannot be understood are left out, each with a
     /// line in the log: one bad record must not hide the others.
-    pub(crate) fn from_control(told: control::Directory) -> Directory {
+    pub fn from_control(told: control::Directory) -> Directory {
         let mut nodes = Nodes::new();
         for node in told.nodes {
             let id = node.id.clone();

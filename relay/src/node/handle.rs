@@ -9,6 +9,7 @@ use std::{
 use longspan_proto::{
     control::RoomState,
     ids::{Generation, NodeId, RoomName, Stream, TrackId},
+    time::Time,
     wire::{Role, Start, call::Open, call::Verb},
 };
 use serde_json::{Value, json};
@@ -18,7 +19,7 @@ use super::{
     Call, CallError, Claim, ClaimError, Directory, Fixed, IncomingCall, Publisher, RoomWatch,
     Subscription, media::Subscribe,
 };
-use crate::{calls, shared::Shared};
+use crate::{calls, forward::Trouble, shared::Shared};
 
 /// The way to a running node. Cheap to clone; outlives the node harmlessly.
 #[derive(Clone)]
@@ -215,6 +216,34 @@ impl Handle {
                 })
             })
             .collect();
+        let failovers: Vec<Value> = shared
+            .engine
+            .view(|core| core.failovers().cloned().collect::<Vec<_>>())
+            .into_iter()
+            .map(|failover| {
+                let ms = |us: u128| us as f64 / 1_000.0;
+                let refused: Vec<String> = failover
+                    .refused
+                    .iter()
+                    .map(|(node, reason)| match reason {
+                        Some(reason) => format!("{node}: {reason:?}"),
+                        None => format!("{node}: no answer"),
+                    })
+                    .collect();
+                let after = |at: Time| ms(at.saturating_since(failover.since).as_micros());
+                json!({
+                    "track": failover.track.to_string(),
+                    "trouble": failover.trouble.map(Trouble::as_str),
+                    "to": failover.to,
+                    "asked": failover.asked,
+                    "refused": refused,
+                    "ago_ms": ms(now.saturating_since(failover.since).as_micros()),
+                    "asked_after_ms": after(failover.asked_at),
+                    "confirmed_after_ms": failover.confirmed_at.map(after),
+                    "taken_after_ms": after(failover.taken_at),
+                })
+            })
+            .collect();
         let routes = shared.ways.borrow().clone();
         let paths: serde_json::Map<String, Value> = routes
             .paths
@@ -237,6 +266,7 @@ impl Handle {
             "controller": shared.control.state().err(),
             "peers": peers,
             "tracks": tracks,
+            "failovers": failovers,
             "rooms": shared.rooms.len(),
             "table": {
                 "version": {"era": version.era, "election": version.election, "n": version.n},

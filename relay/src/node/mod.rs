@@ -162,7 +162,11 @@ impl Node {
         endpoint.close(quic::limits::close::DONE.into(), b"shutting down");
         tasks.close();
         work.close();
-        let closed = async { tokio::join!(tasks.wait(), work.wait(), endpoint.wait_idle()) };
+        // What is left of a connection after its close only answers a peer that did not hear of
+        // it. On one that is young or dead it lingers for seconds (RFC 9000 §10.2: three times
+        // the probe timeout), and the peer knows from the goodbye.
+        let lingering = tokio::time::timeout(LINGER, endpoint.wait_idle());
+        let closed = async { tokio::join!(tasks.wait(), work.wait(), lingering) };
         if tokio::time::timeout(shared.config.limits.shutdown, closed)
             .await
             .is_err()
@@ -174,6 +178,9 @@ impl Node {
 
 /// How long neighbours have to take in a goodbye before the connections close.
 const GOODBYE: Duration = Duration::from_millis(100);
+
+/// How long closed connections may answer what still arrives.
+const LINGER: Duration = Duration::from_millis(500);
 
 /// The world as it was when this node last ran.
 fn last_good(me: (&NodeId, Role), control: &control::Link) -> Fixed {

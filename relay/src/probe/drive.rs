@@ -1,10 +1,14 @@
 //! One connection's prober, driven: fed, its probes sent, its events told.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use longspan_topology::link::{Event, Input};
 use tokio::time::{Instant, sleep_until};
 
+use super::rate::Rates;
 use crate::{forward, peers::Peer, shared::Shared};
 
 /// What changes slowly (what the link is needed for, its round trip, its cost) is looked at as
@@ -12,6 +16,8 @@ use crate::{forward, peers::Peer, shared::Shared};
 const LOOK: Duration = Duration::from_millis(100);
 /// The core is told of the round trip so often.
 const TELL_RTT: Duration = Duration::from_secs(1);
+/// What goes over the link is counted over so long: a group of pictures, key frame and all.
+const COUNT_LOAD: Duration = Duration::from_secs(1);
 /// And of a cost beyond the table's, when it changed by more than this, in µs.
 const TELL_COST_US: u64 = 1_000;
 
@@ -22,6 +28,8 @@ pub(crate) async fn drive(shared: &Arc<Shared>, peer: &Arc<Peer>) {
     let mut looked = None::<Instant>;
     let mut told_rtt = None::<Instant>;
     let mut told_cost = 0;
+    let mut counted = Instant::now();
+    let mut rates = Rates::new(clock.now(), bytes(peer));
     while peer.conn.close_reason().is_none() {
         let now = clock.now();
         let link = &peer.link;
@@ -58,6 +66,16 @@ pub(crate) async fn drive(shared: &Arc<Shared>, peer: &Arc<Peer>) {
                 rtt: Duration::from_micros(base.rtt_us),
             });
         }
+        if counted.elapsed() >= COUNT_LOAD {
+            counted = Instant::now();
+            let [received_bps, sent_bps] = rates.take(clock.now(), bytes(peer));
+            peer.received_bps.store(received_bps, Ordering::Relaxed);
+            shared.engine.handle(forward::Input::Load {
+                peer: peer.key,
+                sent_bps,
+                capacity_bps: shared.config.transport.link_capacity,
+            });
+        }
         let look = Instant::now() + LOOK;
         let due = link.due().map_or(look, |due| clock.instant(due).min(look));
         tokio::select! {
@@ -65,6 +83,12 @@ pub(crate) async fn drive(shared: &Arc<Shared>, peer: &Arc<Peer>) {
             () = link.news() => {}
         }
     }
+}
+
+/// Received and sent over a connection so far, packets' overhead included.
+fn bytes(peer: &Peer) -> [u64; 2] {
+    let stats = peer.conn.stats();
+    [stats.udp_rx.bytes, stats.udp_tx.bytes]
 }
 
 fn tell(shared: &Arc<Shared>, peer: &Peer, event: Event) {

@@ -4,12 +4,13 @@
 //! * [`Socket`]: takes them off what arrives, and sends them.
 //! * [`Link`]: one connection's prober, which decides (`longspan_topology::link`).
 //! * `drive`: feeds it, sends its probes, tells its events.
-//! * `need`: which links are needed as backups.
+//! * `need`: which links are needed as backups; `rate`: how much goes over them.
 //! * `report`: tells metrics and controllers.
 
 mod drive;
 mod link;
 mod need;
+mod rate;
 mod report;
 mod socket;
 

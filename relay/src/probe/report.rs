@@ -1,6 +1,10 @@
 //! What is told of the links that end here: to the metrics, and to the controller.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use longspan_proto::{
     control::LinkReport,
@@ -61,7 +65,7 @@ fn collect(shared: &Shared) -> Vec<LinkReport> {
             rtt_us: metrics.rtt_us,
             jitter_p95_us: metrics.jitter_p95_us,
             loss: metrics.loss,
-            ..LinkReport::default()
+            rate_bps: peer.received_bps.load(Ordering::Relaxed),
         });
     }
     reports.extend(absent.into_iter().map(|node| LinkReport {

@@ -4,7 +4,7 @@
 //! * `endpoint`: the socket; [`transport`]: what QUIC is told; `controller`: our congestion
 //!   controller as QUIC sees it.
 //! * `accept`, `dial`: how connections come about; `hello`: what is said first.
-//! * `peer`: one connection's life; `read`, `write`: its streams.
+//! * `peer`: one connection's life; `read`, `write`: its streams; `waiting`: what QUIC has not taken.
 
 mod accept;
 mod controller;
@@ -16,6 +16,7 @@ mod peer;
 mod read;
 mod refusal;
 pub mod transport;
+mod waiting;
 mod write;
 
 pub(crate) use accept::accept;

@@ -54,6 +54,7 @@ pub(super) fn begin(
         leaving: AtomicBool::new(false),
         carried: AtomicU64::new(0),
         backup: AtomicBool::new(false),
+        received_bps: AtomicU64::new(0),
     });
     shared
         .peers

@@ -2,7 +2,7 @@
 //! and staleness are decided in the core and as late as possible.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     future::{Future, poll_fn},
     pin::pin,
     sync::Arc,
@@ -14,9 +14,12 @@ use longspan_proto::wire::{Frame, GroupHeader, Priority, Stamp};
 use quinn::{SendStream, WriteError};
 use tokio::sync::Notify;
 
-use super::limits::{self, stream};
+use super::{
+    limits::{self, stream},
+    waiting::Waiting,
+};
 use crate::{
-    forward::{StreamKey, Transmit},
+    forward::{StreamKey, Transmit, urgency},
     peers::Peer,
     shared::Shared,
 };
@@ -24,11 +27,13 @@ use crate::{
 /// One group on its way.
 struct Sending {
     send: SendStream,
+    /// As QUIC was told.
     urgency: i32,
+    group: u64,
     /// The group's timestamp, against which its frames' are coded.
     timestamp: u64,
     /// What QUIC has not accepted yet.
-    waiting: VecDeque<Bytes>,
+    waiting: Waiting,
     /// Nothing more will be added.
     finished: bool,
     /// The peer does not want it any more.
@@ -163,15 +168,16 @@ impl Writer {
             Sending {
                 send,
                 urgency,
+                group: header.group,
                 timestamp: header.timestamp,
-                waiting: VecDeque::new(),
+                waiting: Waiting::default(),
                 finished: false,
                 stopped: false,
             },
         );
         header.encode(&mut self.scratch);
         let header = self.scratch.split().freeze();
-        self.add(stream, header);
+        self.add(stream, header, urgency);
         Ok(())
     }
 
@@ -179,6 +185,7 @@ impl Writer {
         let Some(sending) = self.sending.get(&stream).filter(|s| !s.stopped) else {
             return;
         };
+        let urgency = urgency(frame.priority, sending.group);
         let now = self.shared.engine.clock().now();
         let stamp = Stamp::new(now, age_us);
         frame.encode_header(sending.timestamp, stamp, &mut self.scratch);
@@ -187,24 +194,24 @@ impl Writer {
         self.counters.bytes[frame.priority as usize]
             .increment((header.len() + frame.payload.len()) as u64);
         self.peer.carries(now);
-        self.add(stream, header);
-        self.add(stream, frame.payload);
+        self.add(stream, header, urgency);
+        self.add(stream, frame.payload, urgency);
     }
 
-    fn add(&mut self, stream: StreamKey, piece: Bytes) {
+    fn add(&mut self, stream: StreamKey, piece: Bytes, urgency: i32) {
         if let Some(sending) = self.sending.get_mut(&stream)
             && !piece.is_empty()
         {
             self.bytes += piece.len();
             self.pieces += 1;
-            sending.waiting.push_back(piece);
+            sending.waiting.push(piece, urgency);
         }
     }
 
     fn remove(&mut self, stream: StreamKey) -> Option<Sending> {
         let sending = self.sending.remove(&stream)?;
-        self.pieces -= sending.waiting.len();
-        self.bytes -= sending.waiting.iter().map(Bytes::len).sum::<usize>();
+        self.pieces -= sending.waiting.pieces();
+        self.bytes -= sending.waiting.bytes();
         Some(sending)
     }
 
@@ -229,8 +236,7 @@ impl Writer {
         let mut order: Vec<(i32, StreamKey)> = self
             .sending
             .iter()
-            .filter(|(_, sending)| !sending.waiting.is_empty())
-            .map(|(key, sending)| (-sending.urgency, *key))
+            .filter_map(|(key, sending)| Some((-sending.waiting.urgency()?, *key)))
             .collect();
         order.sort_unstable();
         let mut progress = order.is_empty();
@@ -238,15 +244,9 @@ impl Writer {
             let Some(sending) = self.sending.get_mut(&key) else {
                 continue;
             };
-            let before = (
-                sending.waiting.len(),
-                sending.waiting.iter().map(Bytes::len).sum::<usize>(),
-            );
+            let before = (sending.waiting.pieces(), sending.waiting.bytes());
             let written = sending.write(cx);
-            let after = (
-                sending.waiting.len(),
-                sending.waiting.iter().map(Bytes::len).sum::<usize>(),
-            );
+            let after = (sending.waiting.pieces(), sending.waiting.bytes());
             self.pieces -= before.0 - after.0;
             self.bytes -= before.1 - after.1;
             progress |= before != after;
@@ -276,13 +276,17 @@ impl Writer {
 impl Sending {
     /// Writes until all is accepted or QUIC is full.
     fn write(&mut self, cx: &mut Context<'_>) -> Result<(), WriteError> {
-        while !self.waiting.is_empty() {
-            let pieces = self.waiting.make_contiguous();
-            let written = pin!(self.send.write_chunks(pieces)).poll(cx);
+        while let Some(urgency) = self.waiting.urgency() {
+            // What follows a key frame on its stream must not keep its urgency.
+            if urgency != self.urgency {
+                self.urgency = urgency;
+                let _ = self.send.set_priority(urgency);
+            }
+            let written = pin!(self.send.write_chunks(self.waiting.next())).poll(cx);
             match written {
                 Poll::Pending => break,
                 Poll::Ready(Err(e)) => return Err(e),
-                Poll::Ready(Ok(written)) => drop(self.waiting.drain(..written.chunks)),
+                Poll::Ready(Ok(written)) => self.waiting.accepted(written.chunks, written.bytes),
             }
         }
         Ok(())

@@ -44,6 +44,9 @@ pub struct Sum {
     still_cross: usize,
     frames: u64,
     late: u64,
+    /// The same two before the drain, by the old way.
+    frames_before: u64,
+    late_before: u64,
     lost: u64,
     repeated: u64,
 }
@@ -57,6 +60,7 @@ impl Sum {
         rng: &mut impl Rng,
         lessons: u32,
     ) -> Outcome<String> {
+        field.settled().await;
         let (victim, lessons) = crossed(field, chat, rng, lessons).await?;
         let old: Vec<Duration> = lessons.iter().map(|l| field.one_way(&l.path())).collect();
         let at = Instant::now();
@@ -64,6 +68,8 @@ impl Sum {
             for seen in lesson.tracks() {
                 for delay in seen.delays(at - BEFORE..at) {
                     let beyond = delay.saturating_sub(way);
+                    self.frames_before += 1;
+                    self.late_before += u64::from(beyond > BEYOND);
                     self.before.record_us(beyond.as_micros() as u64);
                 }
             }
@@ -76,6 +82,10 @@ impl Sum {
             true => self.drained.record_us(took.as_micros() as u64),
             false => self.not_drained += 1,
         }
+        let left = match drained {
+            true => String::new(),
+            false => format!(", left on it: {}", field.left_on(&victim).await),
+        };
         let newest = |lesson: &Lesson| lesson.tracks().map(|seen| seen.newest()).collect();
         let newest: Vec<Vec<u64>> = lessons.iter().map(newest).collect();
         tokio::time::sleep(LATE).await;
@@ -93,7 +103,7 @@ impl Sum {
         self.lessons += lessons.len();
         self.still_cross += still;
         let told = format!(
-            "{victim}: {} after {took:.1?}, {} lessons, {still} still cross it, {} frames late, {} lost",
+            "{victim}: {} after {took:.1?}{left}, {} lessons, {still} still cross it, {} frames late, {} lost",
             state().await,
             lessons.len(),
             self.late - late,
@@ -132,6 +142,9 @@ impl Sum {
             "frames_lost": self.lost,
             "frames_repeated": self.repeated,
             "frames_late": self.late,
+            // What the profile and the machine alone make late.
+            "frames_before": self.frames_before,
+            "frames_late_before": self.late_before,
             // Each frame's delay after the drain began, without the true delay of its new way.
             "beyond_new_way_ms": self.beyond.json(),
             "beyond_old_way_before_ms": self.before.json(),

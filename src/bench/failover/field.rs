@@ -47,6 +47,11 @@ const START: Duration = Duration::from_secs(60);
 /// How long a repair may take until every relay is connected to every other again: the longest pause between two
 /// attempts is 5 s, and an attempt may itself meet losses.
 const HEAL: Duration = Duration::from_secs(60);
+/// Tables that have not changed for this long are settled: reports come every second, and a path is
+/// kept for 5 s at least.
+const UNCHANGED: Duration = Duration::from_secs(3);
+/// And how long that is waited for.
+const SETTLE: Duration = Duration::from_secs(20);
 /// How often conditions are looked at.
 const LOOK: Duration = Duration::from_millis(50);
 /// How long a controller may take to do what an operator asks.
@@ -379,12 +384,32 @@ impl Field {
         self.lab.apply(change).map_err(Failure::failed)
     }
 
+    /// Bytes that were given to each link between two regions so far; the controller's host is none.
+    pub fn carried(&self) -> BTreeMap<(Region, Region), u64> {
+        let region = |host: &NodeId| {
+            let mut sites = self.sites.iter().map(|site| &site.area.region);
+            sites
+                .find(|region| region.as_str() == host.as_str())
+                .cloned()
+        };
+        let links = self.lab.links().into_iter();
+        links
+            .filter_map(|link| Some(((region(&link.from)?, region(&link.to)?), link.counts.bytes)))
+            .collect()
+    }
+
     /// The site of a relay or of a bench's edge.
     pub fn site_of(&self, node: &str) -> Option<&Site> {
         self.sites.iter().find(|site| site.has(node))
     }
 
-    /// The same, to be changed.
+    /// The site of a region.
+    pub fn site_in(&self, region: &Region) -> Outcome<&Site> {
+        let site = self.sites.iter().find(|site| site.area.region == *region);
+        site.ok_or_else(|| Failure::failed(format!("no site in {region}")))
+    }
+
+    /// The same as `site_of`, to be changed.
     pub fn site_mut(&mut self, node: &str) -> Option<&mut Site> {
         self.sites.iter_mut().find(|site| site.has(node))
     }
@@ -396,6 +421,28 @@ impl Field {
             .windows(2)
             .filter_map(|pair| self.wanted.matrix.rtt(region(&pair[0])?, region(&pair[1])?))
             .sum()
+    }
+
+    /// The shortest time from one node's relay to another's over a third, jitter not counted.
+    pub fn detour(&self, from: &NodeId, to: &NodeId) -> Option<Duration> {
+        let (from, to) = (self.site_of(from)?, self.site_of(to)?);
+        let others = self.sites.iter().map(|site| &site.area);
+        let others = others.filter(|a| ![&from.area.region, &to.area.region].contains(&&a.region));
+        let over = |area: &Area| {
+            self.one_way(&[
+                from.area.relay.id.clone(),
+                area.relay.id.clone(),
+                to.area.relay.id.clone(),
+            ])
+        };
+        others.map(over).min()
+    }
+
+    /// The round trip between two regions, jitter not counted; the longest of all times where the
+    /// matrix has none.
+    pub fn between(&self, one: &Region, other: &Region) -> Duration {
+        let rtt = self.wanted.matrix.rtt(one, other);
+        rtt.unwrap_or(Duration::MAX / 4)
     }
 
     /// The time of a path in the order of its nodes, jitter not counted.
@@ -423,6 +470,52 @@ impl Field {
             .ok()
             .and_then(|node| Some(node["state"].as_str()?.to_owned()));
         state.unwrap_or_default()
+    }
+
+    /// What a relay has to do, as the controller and the relay itself tell it.
+    pub async fn left_on(&self, node: &NodeId) -> String {
+        let told = self.ask(Method::GET, &format!("/nodes/{node}"), None).await;
+        let told = told.unwrap_or_default();
+        let site = self.site_of(node);
+        let debug = match site {
+            Some(site) => site.debug().await.unwrap_or_default(),
+            None => Value::Null,
+        };
+        let tracks = debug["state"]["tracks"].as_array().into_iter().flatten();
+        let tracks: Vec<String> = tracks
+            .filter(|track| track["receivers"].as_u64() > Some(0))
+            .map(|track| format!("{} {}", track["track"], track["chain"]))
+            .collect();
+        format!(
+            "status {}, edges {}, homes {}, tracks {}",
+            told["status"],
+            told["edges"],
+            told["homes"],
+            tracks.join(", ")
+        )
+    }
+
+    /// Waits until no edge's ways have changed for a while, or it has taken long enough: delays vary.
+    pub async fn settled(&self) {
+        let (began, mut since) = (Instant::now(), Instant::now());
+        let mut before = None;
+        while since.elapsed() < UNCHANGED && began.elapsed() < SETTLE {
+            let ways = self.ways();
+            if before.as_ref() != Some(&ways) {
+                (before, since) = (Some(ways), Instant::now());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// The best way from each bench's edge to each other.
+    fn ways(&self) -> Vec<Option<Vec<NodeId>>> {
+        let edges = self.sites.iter().filter_map(|site| site.node().ok());
+        let edges: Vec<&Handle> = edges.collect();
+        let all = edges
+            .iter()
+            .flat_map(|from| edges.iter().map(|to| from.ways(to.id())));
+        all.map(|ways| ways.into_iter().next()).collect()
     }
 
     async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Outcome<Value> {
@@ -477,6 +570,11 @@ impl Site {
         work: impl Future<Output = T> + Send + 'static,
     ) -> Outcome<T> {
         self.on.spawn(work).await.map_err(Failure::failed)
+    }
+
+    /// Starts a program on the host, its output in `log`.
+    pub fn spawn(&self, command: Command, log: &Path) -> Outcome<Process> {
+        self.host.spawn(command, log).map_err(Failure::failed)
     }
 
     /// The relay's process, unless it was killed.

@@ -56,11 +56,15 @@ const AUDIO: Kind = Kind {
     class: (Priority::Realtime, Priority::Realtime),
 };
 
+/// What both tracks carry, in bit/s.
+pub const PAYLOAD_BPS: f64 = 2_500_000.0 + 120_000.0;
+
 /// A frame's number, and when it was sent in µs of the lesson.
 const STAMP: usize = 16;
 
 /// A running lesson; dropping it ends it.
 pub struct Lesson {
+    stream: String,
     tracks: [Watched; 2],
     tasks: Vec<JoinHandle<()>>,
 }
@@ -76,7 +80,8 @@ pub struct Seen {
     delays: Vec<Duration>,
     numbers: BTreeSet<u64>,
     repeated: u64,
-    path: Vec<NodeId>,
+    /// Its ways, each with when it was told.
+    paths: Vec<(Instant, Vec<NodeId>)>,
     ended: Option<String>,
 }
 
@@ -104,7 +109,16 @@ impl Lesson {
             tracks.push(seen);
         }
         let tracks = tracks.try_into().expect("two kinds");
-        Ok(Lesson { tracks, tasks })
+        Ok(Lesson {
+            stream: stream.to_owned(),
+            tracks,
+            tasks,
+        })
+    }
+
+    /// Its stream's name.
+    pub fn stream(&self) -> &str {
+        &self.stream
     }
 
     /// Both tracks.
@@ -116,15 +130,31 @@ impl Lesson {
 
     /// The way of the pictures: the origin first. Empty before there is one.
     pub fn path(&self) -> Vec<NodeId> {
-        self.tracks()
-            .next()
-            .map(|seen| seen.path.clone())
-            .unwrap_or_default()
+        let path = self.tracks().next().map(|seen| seen.path().to_vec());
+        path.unwrap_or_default()
+    }
+
+    /// Since when neither track has changed its way.
+    pub fn steady_since(&self) -> Option<Instant> {
+        let told = self
+            .tracks()
+            .map(|seen| seen.paths.last().map(|(at, _)| *at));
+        told.collect::<Option<Vec<_>>>()?.into_iter().max()
+    }
+
+    /// When the last of both tracks took a way from which on all satisfy `good`; None while one
+    /// does not.
+    pub fn moved_at(&self, good: impl Fn(&[NodeId]) -> bool) -> Option<Instant> {
+        let moved = self.tracks().map(|seen| {
+            let good = seen.paths.iter().rev().take_while(|(_, path)| good(path));
+            good.last().map(|(at, _)| *at)
+        });
+        moved.collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 
     /// Whether both tracks take this one way.
     pub fn one_way(&self) -> bool {
-        let paths: Vec<_> = self.tracks().map(|seen| seen.path.clone()).collect();
+        let paths: Vec<_> = self.tracks().map(|seen| seen.path().to_vec()).collect();
         !paths[0].is_empty() && paths[0] == paths[1]
     }
 }
@@ -143,6 +173,11 @@ impl Seen {
             .rev()
             .take_while(|(_, when)| *when >= at)
             .count()
+    }
+
+    /// The nodes it crosses now, the origin first; empty before it has a way.
+    fn path(&self) -> &[NodeId] {
+        self.paths.last().map_or(&[], |(_, path)| path)
     }
 
     /// How long those took that came in this time.
@@ -249,7 +284,7 @@ async fn watch(node: Handle, track: TrackId, origin: NodeId, seen: Watched, bega
     while let Some(event) = subscription.next().await {
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
-            LocalEvent::Path(path) => seen.path = path,
+            LocalEvent::Path(path) => seen.paths.push((Instant::now(), path)),
             LocalEvent::Frame { frame, .. } => seen.frame(frame.payload, began),
             LocalEvent::End { message, .. } => seen.ended = Some(message),
             _ => {}
@@ -292,5 +327,8 @@ mod tests {
         let group = VIDEO.key + (VIDEO.group as usize - 1) * VIDEO.size;
         let bits_per_s = group as f64 * 8.0 * f64::from(VIDEO.fps) / f64::from(VIDEO.group);
         assert!((bits_per_s / 2.5e6 - 1.0).abs() < 0.001, "{bits_per_s}");
+        let audio = f64::from(AUDIO.fps) * AUDIO.size as f64 * 8.0;
+        let all = bits_per_s + audio;
+        assert!((all / PAYLOAD_BPS - 1.0).abs() < 0.001, "{all}");
     }
 }

@@ -6,15 +6,29 @@
 //! * `lesson`: what is published, and what of it arrives when.
 //! * `chat`: a room's messages across the same backbone.
 //! * `drain`: a relay that many lessons cross is taken out of service.
-//! * `trial`: one fault, from choosing its place to its repair.
+//! * `guest`: another backbone in the same lab, under the same faults.
+//! * `trial`: one fault, from a lesson that is ready for it to its repair; `place`: where it
+//!   happens; `story`: where a long gap went; `sum`: what all trials found.
+//! * `steady`: what a lesson costs on the wire while nothing fails.
+//! * `sim`: the same in the simulated backbone.
 
 mod chat;
 mod drain;
 pub mod field;
+mod guest;
 mod lesson;
+mod place;
+mod sim;
+mod steady;
+mod story;
+mod sum;
 mod trial;
 
-use std::{collections::BTreeMap, process::exit};
+use std::{
+    collections::BTreeMap,
+    process::exit,
+    time::{Duration, Instant},
+};
 
 use longspan_lab::{
     matrix::{Matrix, Split},
@@ -25,22 +39,23 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
-use super::report::{self, Distribution};
+use super::report;
 use crate::{
     failure::{Failure, Outcome},
     lab::run::enter,
 };
 use chat::Chat;
 use field::{Field, Wanted};
-use trial::Found;
+use sum::Sum;
 
 /// What fails, and how often.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// What happens to a link or a relay that carries the lesson
-    #[arg(long, value_enum)]
-    fault: Asked,
-    /// Faults, one after another, each repaired before the next
+    /// What happens to a link or a relay that carries the lesson; several, separated by commas, one
+    /// after another on the same backbone
+    #[arg(long, value_enum, value_delimiter = ',', required = true)]
+    fault: Vec<Asked>,
+    /// Faults of each kind, one after another, each repaired before the next
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     trials: u32,
     /// Regions with a relay and an edge each, drawn from the matrix by seed
@@ -52,9 +67,16 @@ pub struct Args {
     /// Stops the controller and etcd before the first fault
     #[arg(long)]
     without_controller: bool,
+    /// In the simulated backbone: all pure cores in virtual time, on all cores of this machine
+    #[arg(long)]
+    sim: bool,
     /// Lessons at once, where a relay is drained; elsewhere it is one
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=200))]
     lessons: u32,
+    /// A program of another backbone, which stands in the same lab under the same faults; dev/peers
+    /// shows one
+    #[arg(long, value_name = "COMMAND")]
+    guest: Option<String>,
     /// For regions, places of faults, losses and jitter
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -78,6 +100,10 @@ enum Asked {
 }
 
 impl Asked {
+    fn name(self) -> String {
+        format!("{self:?}").to_lowercase()
+    }
+
     /// None: it is no fault.
     fn fault(self) -> Option<Fault> {
         match self {
@@ -108,9 +134,17 @@ pub enum Fault {
 
 /// Runs it. Makes a space of its own first, so it is called before there are threads.
 pub fn run(args: &Args) -> Outcome<Value> {
-    if args.fault == Asked::Drain && args.without_controller {
+    if args.sim {
+        return sim::run(args);
+    }
+    if args.fault.contains(&Asked::Drain) && args.without_controller {
         return Err(Failure::usage(
             "--fault drain --without-controller: only a controller drains a relay",
+        ));
+    }
+    if args.fault.contains(&Asked::Drain) && args.guest.is_some() {
+        return Err(Failure::usage(
+            "--fault drain --guest: only our own relays are drained",
         ));
     }
     if !space::inside() {
@@ -120,11 +154,16 @@ pub fn run(args: &Args) -> Outcome<Value> {
     runtime.block_on(inside(args))
 }
 
+/// Trials in a row that may fail before the run ends with what it has: then the backbone is broken,
+/// not a trial.
+const FAILED_IN_A_ROW: u32 = 5;
+
 async fn inside(args: &Args) -> Outcome<Value> {
     let mut rng = ChaCha8Rng::seed_from_u64(args.seed);
     let matrix = Matrix::bundled();
     let everywhere = Everywhere::named(&args.profile).map_err(Failure::usage)?;
     let regions = field::draw(&matrix, args.regions, &mut rng);
+    let began = Instant::now();
     let mut field = Field::start(Wanted {
         matrix,
         split: Split::Half,
@@ -136,43 +175,40 @@ async fn inside(args: &Args) -> Outcome<Value> {
     })
     .await?;
     let chat = Chat::start(&field, &mut rng).await?;
+    eprintln!("everything runs after {:.1?}", began.elapsed());
     if args.without_controller {
         field.stop_control();
         eprintln!("the controller and {} are stopped", field.store());
     }
-    let mut sum = Sum::default();
-    let mut drains = drain::Sum::default();
-    for n in 1..=args.trials {
-        let Some(fault) = args.fault.fault() else {
-            let told = drains.add(&field, &chat, &mut rng, args.lessons).await?;
-            eprintln!("{n} of {}: {told}", args.trials);
-            continue;
+    let steady = steady::measure(&field, &mut rng).await?;
+    eprintln!("steady: {steady}");
+    let mut found = serde_json::Map::new();
+    for asked in &args.fault {
+        let figures = match asked.fault() {
+            Some(fault) => trials(args, &mut field, &chat, &mut rng, fault).await,
+            None => drains(args, &field, &chat, &mut rng).await?,
         };
-        let found = trial::run(&mut field, &chat, &mut rng, fault).await?;
-        eprintln!(
-            "{n} of {}: {}: gap {:.0?}, way back {:.0?}, {} lost",
-            args.trials, found.place, found.gap, found.backup_rtt, found.frames_lost
-        );
-        sum.add(&found);
+        found.insert(asked.name(), figures);
     }
     let talk = chat.end().await?;
-    let faulty = field.faulty()?;
-    let mut figures = match args.fault {
-        Asked::Drain => drains.json(),
-        _ => sum.json(),
+    let mut figures = match args.fault.as_slice() {
+        [one] => found.remove(&one.name()).unwrap_or_default(),
+        _ => json!({ "faults": found }),
     };
+    let names: Vec<String> = args.fault.iter().map(|fault| fault.name()).collect();
     let setting = json!({
-        "fault": format!("{:?}", args.fault).to_lowercase(),
-        "trials": args.trials,
+        "fault": names.join(","),
         "profile": args.profile,
         "regions": regions,
         "store": field.store(),
         "without_controller": args.without_controller,
+        "steady": steady,
         "messages_sent": talk.sent,
         "messages_lost": talk.lost,
         "messages_repeated": talk.repeated,
         "messages_out_of_order": talk.out_of_order,
-        "lab_faulty": faulty,
+        "seconds": report::round(began.elapsed().as_secs_f64(), 1),
+        "lab_faulty": field.faulty()?,
     });
     if let (Value::Object(figures), Value::Object(setting)) = (&mut figures, setting) {
         figures.extend(setting);
@@ -180,39 +216,69 @@ async fn inside(args: &Args) -> Outcome<Value> {
     Ok(report::report(args.seed, figures))
 }
 
-/// What all trials found.
-#[derive(Default)]
-struct Sum {
-    gap: Distribution,
-    beyond: Distribution,
-    detect: Distribution,
-    recover: Distribution,
-    frames_lost: u64,
-    frames_repeated: u64,
+async fn drains(args: &Args, field: &Field, chat: &Chat, rng: &mut ChaCha8Rng) -> Outcome<Value> {
+    let mut sum = drain::Sum::default();
+    for n in 1..=args.trials {
+        let told = sum.add(field, chat, rng, args.lessons).await?;
+        eprintln!("{n} of {}: {told}", args.trials);
+    }
+    Ok(sum.json())
 }
 
-impl Sum {
-    fn json(&self) -> Value {
-        json!({
-            "gap_ms": self.gap.json(),
-            "gap_minus_backup_rtt_ms": self.beyond.json(),
-            "detect_ms": self.detect.json(),
-            "recover_ms": self.recover.json(),
-            "frames_lost": self.frames_lost,
-            "frames_repeated": self.frames_repeated,
-        })
-    }
-
-    fn add(&mut self, found: &Found) {
-        let us = |time: std::time::Duration| time.as_micros() as u64;
-        self.gap.record_us(us(found.gap));
-        self.beyond
-            .record_us(us(found.gap.saturating_sub(found.backup_rtt)));
-        self.recover.record_us(us(found.recover));
-        if let Some(detect) = found.detect {
-            self.detect.record_us(us(detect));
+/// Trials of one fault. While the backbone heals from one the lesson of the next begins.
+async fn trials(
+    args: &Args,
+    field: &mut Field,
+    chat: &Chat,
+    rng: &mut ChaCha8Rng,
+    fault: Fault,
+) -> Value {
+    let mut sum = Sum::default();
+    let (mut ready, mut failed) = (None, 0);
+    let guest = args.guest.as_deref();
+    let began = Instant::now();
+    for n in 1..=args.trials {
+        let lesson = match ready.take() {
+            Some(lesson) => Ok(lesson),
+            None => trial::prepare(field, chat, rng, fault).await,
+        };
+        let struck = match lesson {
+            Ok(lesson) => trial::strike(lesson, field, chat, rng, fault, guest).await,
+            Err(failure) => Err(failure),
+        };
+        let found = match struck {
+            Ok(struck) if n < args.trials => {
+                let next = trial::prepare(field, chat, rng, fault);
+                let (found, next) = tokio::join!(struck.finish(field), next);
+                ready = next.ok();
+                found
+            }
+            Ok(struck) => struck.finish(field).await,
+            Err(failure) => Err(field.repaired().await.err().unwrap_or(failure)),
+        };
+        let left = began.elapsed() * (args.trials - n) / n;
+        let told = match found {
+            Ok(found) => {
+                failed = 0;
+                sum.add(&found);
+                found.to_string()
+            }
+            Err(failure) => {
+                failed += 1;
+                sum.fail(&failure);
+                format!("failed: {failure}")
+            }
+        };
+        eprintln!("{n} of {}, {} left: {told}", args.trials, minutes(left));
+        if failed == FAILED_IN_A_ROW {
+            eprintln!("{failed} trials in a row failed: no more of {fault:?}");
+            break;
         }
-        self.frames_lost += found.frames_lost;
-        self.frames_repeated += found.frames_repeated;
     }
+    eprintln!("{fault:?}: {}", sum.line());
+    sum.json(guest)
+}
+
+fn minutes(time: Duration) -> String {
+    format!("{}:{:02}", time.as_secs() / 60, time.as_secs() % 60)
 }

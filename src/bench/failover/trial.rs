@@ -1,37 +1,46 @@
-//! One fault: where, what it did to a lesson, and its repair.
+//! One fault: a lesson that is ready for it, what the fault did to it, and the backbone's recovery.
 
-use std::time::{Duration, Instant};
-
-use longspan_lab::{
-    wan::Profile,
-    world::{Change, Effect},
+use std::{
+    fmt,
+    time::{Duration, Instant, SystemTime},
 };
+
 use longspan_proto::ids::NodeId;
-use rand::{Rng, RngExt, seq::IteratorRandom};
+use rand::{Rng, RngExt, seq::IndexedRandom};
 
 use super::{
     Fault,
     chat::Chat,
-    field::{Field, Site},
+    field::{Field, bench_edge},
+    guest::{self, Guest},
     lesson::{Lesson, Seen},
+    place::Place,
+    story,
 };
 use crate::failure::{Failure, Outcome};
 
-/// How long a lesson runs before its fault: links know by then that they carry it, and a whole
-/// group has come.
-const BEFORE: Duration = Duration::from_millis(2_500);
+/// How long a lesson runs before its fault: links know by then that they carry it.
+const BEFORE: Duration = Duration::from_millis(1_500);
+/// And for how long it has taken the same way by then: the fault shall be on it.
+const STEADY: Duration = Duration::from_millis(700);
 /// How long a lesson may take to begin.
 const BEGIN: Duration = Duration::from_secs(15);
 /// How long the far end may go without anything before the trial counts as not healed.
 const AFTER: Duration = Duration::from_secs(20);
 /// Frames of each track by which it flows again.
 const FLOWS: usize = 15;
-/// How long after the fault, at the least, gaps are looked for: a brownout makes itself felt late.
-const LEAST: Duration = Duration::from_millis(1_500);
+/// How long after the fault, at the least, gaps are looked for.
+const LEAST: Duration = Duration::from_millis(1_000);
 /// How much later than a newer one a frame may come and not count as lost.
 const LATE: Duration = Duration::from_secs(2);
-/// Pairs of regions that are tried until one has a way on which the fault can happen.
-const PAIRS: u32 = 50;
+/// Lessons that are begun until one takes a way on which the fault can happen.
+const LESSONS: u32 = 10;
+/// A gap that exceeds the round trip of the way back by more is told step by step.
+const LONG: Duration = Duration::from_millis(250);
+/// By how much the way round a brownout of 80 ms may be longer.
+const DETOUR: Duration = Duration::from_millis(40);
+/// So long a gap after the recovery is told step by step, too.
+const LATER: Duration = Duration::from_millis(150);
 /// How often conditions are looked at.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -45,214 +54,259 @@ pub struct Found {
     pub backup_rtt: Duration,
     /// From the fault to the end of the gap.
     pub recover: Duration,
+    /// From the fault until both tracks came another way.
+    pub moved: Duration,
     /// What the node below the fault says it took to know, where it is a relay.
     pub detect: Option<Duration>,
     pub frames_lost: u64,
     pub frames_repeated: u64,
+    /// What it did to the guest.
+    pub guest: Option<guest::Seen>,
+    /// Where a long gap went.
+    pub story: Vec<String>,
 }
 
-/// Where a fault happens on a way: between the nodes number `upper` and `lower`.
-struct Place {
-    upper: usize,
-    lower: usize,
+/// A fault that happened, and that its lesson got over.
+pub struct Struck {
+    lesson: Lesson,
+    newest: Vec<u64>,
+    settled: Instant,
+    at: Instant,
+    found: Found,
 }
 
-/// Runs one.
-pub async fn run(
+/// A lesson that runs between two regions on whose way the fault can happen.
+pub async fn prepare(
+    field: &Field,
+    chat: &Chat,
+    rng: &mut impl Rng,
+    fault: Fault,
+) -> Outcome<Lesson> {
+    let pairs = pairs(field, chat, rng, fault)?;
+    let Some(&(from, to)) = pairs.choose(rng) else {
+        return Err(Failure::failed(format!(
+            "on no way between two of these regions can {fault:?} happen: take more --regions"
+        )));
+    };
+    let (from, to) = (&field.sites[from], &field.sites[to]);
+    let stream = format!("s{:016x}", rng.random::<u64>());
+    let lesson = Lesson::start(&stream, from.node()?, to.node()?)?;
+    let began = Instant::now();
+    let runs = until(BEGIN, || began.elapsed() >= BEFORE && lesson.one_way()).await;
+    match runs {
+        true => Ok(lesson),
+        false => Err(Failure::failed(format!(
+            "no lesson from {} to {} within {BEGIN:?}",
+            from.area.region, to.area.region
+        ))),
+    }
+}
+
+/// All pairs (origin, viewer) of sites between which the tables' way has a place for the fault.
+fn pairs(
+    field: &Field,
+    chat: &Chat,
+    rng: &mut impl Rng,
+    fault: Fault,
+) -> Outcome<Vec<(usize, usize)>> {
+    let mut pairs = Vec::new();
+    for (from, origin) in field.sites.iter().enumerate() {
+        let origin = NodeId::new(&bench_edge(&origin.area.region)).map_err(Failure::failed)?;
+        for (to, viewer) in field.sites.iter().enumerate().filter(|(to, _)| *to != from) {
+            let node = viewer.node()?;
+            let ways = node.ways(&origin);
+            // As it is told here: from the viewer's relay to the origin.
+            let way = ways.first().map(|way| way.iter().rev().cloned());
+            let way: Vec<NodeId> = way
+                .into_iter()
+                .flatten()
+                .chain([node.id().clone()])
+                .collect();
+            if place(field, &way, chat, rng, fault).is_some() {
+                pairs.push((from, to));
+            }
+        }
+    }
+    Ok(pairs)
+}
+
+/// Where on a way the fault can happen, if anywhere. A link that degrades is left where there is a
+/// clean way round that is clearly better then.
+fn place(
+    field: &Field,
+    way: &[NodeId],
+    chat: &Chat,
+    rng: &mut impl Rng,
+    fault: Fault,
+) -> Option<Place> {
+    let fit = |upper: &NodeId, lower: &NodeId| {
+        let direct = field.one_way(&[upper.clone(), lower.clone()]);
+        let detour = field.detour(upper, lower);
+        fault != Fault::Brownout || detour.is_some_and(|detour| detour <= direct + DETOUR)
+    };
+    Place::choose(way, chat.home(), rng, fault, fit)
+}
+
+/// Strikes `ready`, or another lesson where its way does not allow the fault any more; returns once
+/// it flows again, and the fault is repaired. A guest stands where our lesson is then.
+pub async fn strike(
+    ready: Lesson,
     field: &mut Field,
     chat: &Chat,
     rng: &mut impl Rng,
     fault: Fault,
-) -> Outcome<Found> {
-    let (lesson, before, place) = begin(field, chat, rng, fault).await?;
-    let lower = before[place.lower].clone();
-    let detected = detections(field, &lower).await;
-    let at = Instant::now();
-    let what = strike(field, fault, &before, &place)?;
+    guest: Option<&str>,
+) -> Outcome<Struck> {
+    let mut lesson = ready;
+    for _ in 0..LESSONS {
+        let steady = || {
+            let since = lesson.steady_since();
+            lesson.one_way() && since.is_some_and(|since| since.elapsed() >= STEADY)
+        };
+        let steady = until(BEGIN, steady).await;
+        let way = lesson.path();
+        let place = place(field, &way, chat, rng, fault);
+        let beside = match guest.filter(|_| steady && place.is_some()) {
+            Some(command) => Some(Guest::start(field, command, &way).await?),
+            None => None,
+        };
+        let steady = steady && lesson.one_way() && lesson.path() == way;
+        if let Some(place) = place.filter(|_| steady) {
+            let struck = settle(lesson, field, &place, beside).await;
+            // Whatever was found: the next trial needs it whole.
+            place.repair(field)?;
+            return struck;
+        }
+        lesson = prepare(field, chat, rng, fault).await?;
+    }
+    Err(Failure::failed(format!(
+        "{LESSONS} lessons were begun, and none kept a way on which {fault:?} can happen"
+    )))
+}
+
+async fn settle(
+    lesson: Lesson,
+    field: &mut Field,
+    place: &Place,
+    mut guest: Option<Guest>,
+) -> Outcome<Struck> {
+    let detected = detections(field, place.lower()).await;
+    let (at, wall) = (Instant::now(), SystemTime::now());
+    let what = place.strike(field)?;
+    if let Some(guest) = &mut guest {
+        place.strike_guest(field, guest)?;
+    }
+    let flows = |seen: &Seen| seen.since(at + LEAST / 2) >= FLOWS;
+    let left = || lesson.moved_at(|way| place.is_left_by(way)).is_some();
     let settled = until(AFTER, || {
-        at.elapsed() >= LEAST
-            && lesson
-                .tracks()
-                .all(|seen| seen.since(at + LEAST / 2) >= FLOWS)
+        at.elapsed() >= LEAST && left() && lesson.tracks().all(|seen| flows(&seen))
     })
     .await;
+    let story = || story::tell(field, lesson.stream(), at);
     if !settled {
-        let why: Vec<_> = lesson
+        let ended = lesson
             .tracks()
             .filter_map(|s| s.ended().map(str::to_owned))
-            .collect();
+            .collect::<Vec<_>>();
+        let what = match left() {
+            true => format!("{what}: the lesson does not flow again within {AFTER:?} {ended:?}"),
+            false => format!("{what}: the lesson did not move within {AFTER:?} {ended:?}"),
+        };
         return Err(Failure::failed(format!(
-            "{what}: the lesson does not flow again within {AFTER:?} {why:?}"
+            "{what}; {}",
+            story().await.join("; ")
         )));
     }
     let newest: Vec<u64> = lesson.tracks().map(|seen| seen.newest()).collect();
-    let flows = Instant::now();
+    let moved = lesson.moved_at(|way| place.is_left_by(way)).unwrap_or(at);
     let after = lesson.path();
-    let detect = match (detected, detections(field, &lower).await) {
+    let detect = match (detected, detections(field, place.lower()).await) {
         (Some((sum, count)), Some((sum_now, count_now))) if count_now > count => Some(
             Duration::from_secs_f64(((sum_now - sum) / (count_now - count)).max(0.0)),
         ),
         _ => None,
     };
-    repair(field, fault, &before, &place)?;
-    field.repaired().await?;
-    until(AFTER, || flows.elapsed() >= LATE).await;
-    let gaps: Vec<(Duration, Instant)> = lesson
-        .tracks()
-        .filter_map(|seen| seen.longest_gap(at))
-        .collect();
-    let (gap, ended) = gaps.into_iter().max().unwrap_or((Duration::ZERO, at));
-    Ok(Found {
-        place: what,
-        gap,
-        backup_rtt: field.rtt(&way_back(&before, &place, &after)),
-        recover: ended.saturating_duration_since(at),
-        detect,
-        frames_lost: lesson
-            .tracks()
-            .zip(newest)
-            .map(|(seen, newest)| seen.lost(newest))
-            .sum(),
-        frames_repeated: lesson.tracks().map(|seen| Seen::repeated(&seen)).sum(),
-    })
-}
-
-/// A lesson between two regions on whose way the fault can happen.
-async fn begin(
-    field: &Field,
-    chat: &Chat,
-    rng: &mut impl Rng,
-    fault: Fault,
-) -> Outcome<(Lesson, Vec<NodeId>, Place)> {
-    for _ in 0..PAIRS {
-        let pair: Vec<&Site> = field.sites.iter().sample(rng, 2);
-        let stream = format!("s{:016x}", rng.random::<u64>());
-        let lesson = Lesson::start(&stream, pair[0].node()?, pair[1].node()?)?;
-        if !until(BEGIN, || lesson.one_way()).await {
-            return Err(Failure::failed(format!(
-                "no lesson from {} to {} within {BEGIN:?}",
-                pair[0].area.region, pair[1].area.region
-            )));
-        }
-        let began = Instant::now();
-        let Some(place) = choose(&lesson.path(), chat, rng, fault) else {
-            continue;
-        };
-        let path = lesson.path();
-        until(BEGIN, || began.elapsed() >= BEFORE).await;
-        // It may have moved meanwhile: then the place is on it no more.
-        if lesson.path() == path && lesson.one_way() {
-            return Ok((lesson, path, place));
-        }
-    }
-    Err(Failure::failed(format!(
-        "{PAIRS} pairs of regions, and on no way between two of them can {fault:?} happen: take more --regions"
-    )))
-}
-
-/// On a way of edge, relays, edge: one of its links between relays, or a relay in the middle that
-/// is no room's home.
-fn choose(path: &[NodeId], chat: &Chat, rng: &mut impl Rng, fault: Fault) -> Option<Place> {
-    let relays = 1..path.len().checked_sub(1)?;
-    match fault {
-        Fault::Blackhole | Fault::Oneway | Fault::Brownout => {
-            let uppers = relays.start..relays.end.checked_sub(1)?;
-            let upper = uppers.choose(rng)?;
-            Some(Place {
-                upper,
-                lower: upper + 1,
-            })
-        }
-        Fault::Kill | Fault::Stop => {
-            let middle = relays.start + 1..relays.end.checked_sub(1)?;
-            let at = middle
-                .filter(|at| chat.home() != Some(&path[*at]))
-                .choose(rng)?;
-            Some(Place {
-                upper: at - 1,
-                lower: at + 1,
-            })
-        }
-    }
-}
-
-fn strike(field: &mut Field, fault: Fault, path: &[NodeId], place: &Place) -> Outcome<String> {
-    let change = |profile: Profile| {
-        let (from, to) = ends(field, path, place)?;
-        let effect = Effect {
-            profile: Some(profile),
-            ..Effect::default()
-        };
-        Ok::<_, Failure>(Change::lay(&from, &to, effect))
+    let beside = match &guest {
+        Some(guest) => Some(guest.seen(wall).await),
+        None => None,
     };
-    let victim = &path[place.lower - 1];
-    let between = format!("{} → {}", path[place.upper], path[place.lower]);
-    match fault {
-        Fault::Blackhole => {
-            field.change(&change(Profile::blackhole())?)?;
-            Ok(format!("{between} cut"))
-        }
-        Fault::Oneway => {
-            field.change(&change(Profile::blackhole())?.one_way())?;
-            Ok(format!("{between} cut one way"))
-        }
-        Fault::Brownout => {
-            field.change(&change(Profile::brownout())?)?;
-            Ok(format!("{between} browned out"))
-        }
-        Fault::Kill => {
-            if let Some(site) = field.site_mut(victim) {
-                site.kill_relay();
-            }
-            Ok(format!("{victim} killed"))
-        }
-        Fault::Stop => {
-            if let Some(site) = field.site_of(victim) {
-                site.relay()?.freeze().map_err(Failure::failed)?;
-            }
-            Ok(format!("{victim} stopped"))
-        }
-    }
-}
-
-fn repair(field: &mut Field, fault: Fault, path: &[NodeId], place: &Place) -> Outcome {
-    let victim = &path[place.lower - 1];
-    match fault {
-        Fault::Blackhole | Fault::Brownout => {
-            let (from, to) = ends(field, path, place)?;
-            field.change(&Change::restore(&from, &to))
-        }
-        Fault::Oneway => {
-            let (from, to) = ends(field, path, place)?;
-            field.change(&Change::restore(&from, &to).one_way())
-        }
-        Fault::Kill => field.start_relay(victim),
-        Fault::Stop => match field.site_of(victim) {
-            Some(site) => site.relay()?.thaw().map_err(Failure::failed),
-            None => Ok(()),
+    let mut struck = Struck {
+        newest,
+        settled: Instant::now(),
+        at,
+        found: Found {
+            place: what,
+            gap: Duration::ZERO,
+            backup_rtt: field.rtt(&place.way_back(&after)),
+            recover: Duration::ZERO,
+            moved: moved.saturating_duration_since(at),
+            detect,
+            frames_lost: 0,
+            frames_repeated: 0,
+            guest: beside,
+            story: Vec::new(),
         },
+        lesson,
+    };
+    struck.measure();
+    if struck.found.gap > struck.found.backup_rtt + LONG {
+        struck.found.story = story::tell(field, struck.lesson.stream(), at).await;
+    }
+    Ok(struck)
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Found {
+            place,
+            gap,
+            backup_rtt,
+            recover,
+            moved,
+            frames_lost,
+            ..
+        } = self;
+        write!(
+            f,
+            "{place}: gap {gap:.0?} until {recover:.0?}, way back {backup_rtt:.0?}, moved after {moved:.0?}, {frames_lost} lost"
+        )?;
+        if let Some(guest) = &self.guest {
+            write!(f, "\n    the guest: {guest}")?;
+        }
+        for step in &self.story {
+            write!(f, "\n    {step}")?;
+        }
+        Ok(())
     }
 }
 
-/// The hosts at both ends of a link: they are called as their regions.
-fn ends(field: &Field, path: &[NodeId], place: &Place) -> Outcome<(String, String)> {
-    let host = |node: &NodeId| {
-        let site = field.site_of(node);
-        site.map(|site| site.area.region.to_string())
-            .ok_or_else(|| Failure::failed(format!("{node} is nowhere")))
-    };
-    Ok((host(&path[place.upper])?, host(&path[place.lower])?))
-}
+impl Struck {
+    /// Waits until the backbone is whole again, and for what is late.
+    pub async fn finish(mut self, field: &Field) -> Outcome<Found> {
+        field.repaired().await?;
+        until(AFTER, || self.settled.elapsed() >= LATE).await;
+        self.measure();
+        let Found { gap, recover, .. } = self.found;
+        // Not by the fault itself, but by what came after it.
+        if self.at + recover > self.settled && gap > LATER {
+            self.found.story = story::tell(field, self.lesson.stream(), self.at).await;
+        }
+        Ok(self.found)
+    }
 
-/// Of the new way, the part from the nearest node that had the track above the fault to the first
-/// node below it.
-fn way_back(before: &[NodeId], place: &Place, after: &[NodeId]) -> Vec<NodeId> {
-    let (above, below) = (&before[..=place.upper], &before[place.lower..]);
-    let Some(to) = after.iter().position(|node| below.contains(node)) else {
-        return Vec::new();
-    };
-    let from = after[..to].iter().rposition(|node| above.contains(node));
-    after[from.unwrap_or(0)..=to].to_vec()
+    fn measure(&mut self) {
+        let gaps = self
+            .lesson
+            .tracks()
+            .filter_map(|seen| seen.longest_gap(self.at));
+        let (gap, ended) = gaps.max().unwrap_or((Duration::ZERO, self.at));
+        self.found.gap = gap;
+        self.found.recover = ended.saturating_duration_since(self.at);
+        let tracks = self.lesson.tracks().zip(&self.newest);
+        self.found.frames_lost = tracks.map(|(seen, newest)| seen.lost(*newest)).sum();
+        let repeated = self.lesson.tracks().map(|seen| seen.repeated());
+        self.found.frames_repeated = repeated.sum();
+    }
 }
 
 /// What a relay has counted of its failovers so far; None for an edge.
@@ -264,7 +318,7 @@ async fn detections(field: &Field, node: &NodeId) -> Option<(f64, f64)> {
     site.histogram("longspan_failover_detect_seconds").await
 }
 
-async fn until(bound: Duration, mut holds: impl FnMut() -> bool) -> bool {
+pub async fn until(bound: Duration, mut holds: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + bound;
     while !holds() {
         if Instant::now() > deadline {
@@ -273,30 +327,4 @@ async fn until(bound: Duration, mut holds: impl FnMut() -> bool) -> bool {
         tokio::time::sleep(LOOK).await;
     }
     true
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn nodes(names: &str) -> Vec<NodeId> {
-        names
-            .split(' ')
-            .map(|name| NodeId::new(name).expect("a name"))
-            .collect()
-    }
-
-    #[test]
-    fn the_way_back_is_from_the_nearest_cache_to_whoever_lost_its_upstream() {
-        let before = nodes("o a b c v");
-        let cut = Place { upper: 1, lower: 2 };
-        // b takes it over d from a, which still has it.
-        let back = way_back(&before, &cut, &nodes("o a d b c v"));
-        assert_eq!(back, nodes("a d b"));
-        // c found another way all the way from the origin's edge.
-        let killed = Place { upper: 1, lower: 3 };
-        let back = way_back(&before, &killed, &nodes("o e c v"));
-        assert_eq!(back, nodes("o e c"));
-        assert!(way_back(&before, &cut, &nodes("x y")).is_empty());
-    }
 }

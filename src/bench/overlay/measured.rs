@@ -109,20 +109,9 @@ impl Measured {
     }
 
     fn sum(&self, way: &[usize]) -> Option<Terms> {
-        let mut links = way
-            .windows(2)
-            .map(|link| self.links.get(&(link[0], link[1])));
-        let first = *links.next()??;
-        links.try_fold(first, |sum, link| {
-            let link = link?;
-            Some(Terms {
-                raw_delay: sum.raw_delay + link.raw_delay,
-                jitter: sum.jitter + link.jitter,
-                repair: sum.repair + link.repair,
-                hop: sum.hop + link.hop,
-                operator: sum.operator + link.operator,
-            })
-        })
+        let links = way.windows(2);
+        let links = links.map(|link| self.links.get(&(link[0], link[1])).copied());
+        Some(Terms::along(links.collect::<Option<Vec<Terms>>>()?))
     }
 }
 
@@ -183,8 +172,9 @@ mod tests {
         };
         let beyond = measured.beyond(&pair);
         assert_eq!(beyond["raw_delay"], 30.0);
-        assert_eq!(beyond["jitter"], -0.5);
+        // Two of 0.5 ms in quadrature are 0.7 ms.
+        assert_eq!(beyond["jitter"], -0.21);
         assert_eq!(beyond["hops"], -0.5);
-        assert_eq!(beyond["sum"], 29.0);
+        assert_eq!(beyond["sum"], 29.29);
     }
 }

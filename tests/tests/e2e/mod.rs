@@ -13,6 +13,7 @@ mod process;
 
 mod controllers;
 mod crowd;
+mod drain;
 mod lesson;
 mod messages;
 mod page;
@@ -20,5 +21,6 @@ mod pause;
 mod publishers;
 mod refusals;
 mod refused_messages;
+mod stop;
 mod store;
 mod takeover;

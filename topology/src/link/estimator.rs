@@ -58,6 +58,7 @@ impl Estimator {
             self.raw = None;
             self.raw_slow = None;
             self.window.clear();
+            self.floor = None;
             self.stale = 0;
         }
         while self.window.len() >= WINDOW
@@ -66,10 +67,16 @@ impl Estimator {
                 .front()
                 .is_some_and(|(at, _)| now.saturating_since(*at) > WINDOW_FOR)
         {
-            self.window.pop_front();
+            let gone = self.window.pop_front().map(|(_, raw)| raw);
+            if gone == self.floor {
+                self.floor = None;
+            }
         }
         self.window.push_back((now, raw_us));
-        self.floor = self.window.iter().map(|(_, raw)| *raw).min();
+        self.floor = match self.floor {
+            Some(floor) => Some(floor.min(raw_us)),
+            None => self.window.iter().map(|(_, raw)| *raw).min(),
+        };
         smooth(&mut self.raw, raw_us as f64, SMOOTHING);
         smooth(&mut self.raw_slow, raw_us as f64, SLOW_SMOOTHING);
         if let Some(rtt) = rtt_us {
@@ -138,9 +145,11 @@ impl Estimator {
             .iter()
             .map(|(_, raw)| (raw - floor) as u64)
             .collect();
-        above.sort_unstable();
-        let at = above.len().saturating_sub(1) * 95 / 100;
-        above.get(at).copied().unwrap_or_default()
+        if above.is_empty() {
+            return 0;
+        }
+        let at = (above.len() - 1) * 95 / 100;
+        *above.select_nth_unstable(at).1
     }
 
     /// All together; None before the first round trip.

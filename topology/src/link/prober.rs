@@ -139,6 +139,8 @@ pub struct Prober {
     need: Need,
     detector: Detector,
     incoming: Estimator,
+    /// What follows from its loss: so many missing probes are suspicious.
+    suspicious: u32,
     outgoing: Loss,
 
     /// Numbers the probes sent.
@@ -189,6 +191,7 @@ impl Prober {
             need: Need::default(),
             detector: Detector::new(),
             incoming: Estimator::default(),
+            suspicious: suspect_probes(&Loss::default(), cadence.carrying),
             outgoing: Loss::default(),
             seq: 0,
             sent: VecDeque::new(),
@@ -380,6 +383,7 @@ impl Prober {
             self.incoming
                 .arrived(now, probe.seq, raw_us, rtt_us, spacing);
         }
+        self.suspicious = suspect_probes(self.incoming.loss(), self.cadence.carrying);
         self.ask(now);
         Ok(())
     }
@@ -478,8 +482,7 @@ impl Prober {
             Some(_) => self.needed(self.awake),
             None => self.promise,
         };
-        let probes = suspect_probes(self.incoming.loss(), self.cadence.carrying);
-        (spacing * probes).max(SUSPECT_LEAST) + self.allowance()
+        (spacing * self.suspicious).max(SUSPECT_LEAST) + self.allowance()
     }
 
     fn judge(&mut self, now: Time) {

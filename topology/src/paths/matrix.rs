@@ -3,12 +3,20 @@
 //! A path of at most four links is two of at most two links that meet in a node. With the best ways
 //! over two links at hand, the best of a pair is found by one scan over where they meet; and since
 //! several are kept, so is the best that avoids another path's nodes.
+//!
+//! What is laid out are *bounds* (see `jitter`): no path costs less than the sum of its links'. A
+//! scan passes over what cannot be the best, and what is left is compared by what it costs as a whole.
 
-use super::way::{NEVER, NO_NODE, REACHED, TOLL, Way};
+use super::{
+    jitter::{self, Jitters},
+    way::{NEVER, NO_NODE, REACHED, TOLL, Way},
+};
 use crate::graph::{Graph, Transit};
 
-/// Ways over two links kept for each pair. To join two halves that avoid a path's three relays, the
-/// far end of the other half and each other, the best two of six are enough.
+/// Ways over two links kept for each pair, by their bounds. To join two halves that avoid a path's
+/// three relays, the far end of the other half and each other, the best two of six are enough where
+/// jitters are alike. Where they differ, one that was not kept may be better by less than half of its
+/// jitter.
 const KEPT: usize = 6;
 /// Sums compared at once: rows are padded to a multiple of it, and the compiler makes vectors of it.
 const LANES: usize = 16;
@@ -38,22 +46,40 @@ impl Between {
     }
 }
 
-/// One half of a path: what it costs and the node it crosses, if any.
+/// One half of a path: its bound and the node it crosses, if any.
 #[derive(Clone, Copy)]
 struct Half {
     cost: i32,
     node: u16,
 }
 
-/// Costs by (from, to). Rows are nodes, columns relays.
+/// Halves between two nodes, the least bound first.
+struct Halves {
+    all: [Half; KEPT + 1],
+    count: usize,
+}
+
+impl Halves {
+    fn push(&mut self, half: Half) {
+        self.all[self.count] = half;
+        self.count += 1;
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Half> {
+        self.all[..self.count].iter()
+    }
+}
+
+/// Costs of steps by (from, to). Rows are nodes, columns relays.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Matrix {
     pub relays: usize,
     pub nodes: usize,
     stride: usize,
-    /// The cheapest link, and which it is.
+    /// The bound of the cheapest link, which it is, and its jitter.
     one: Vec<i32>,
     net: Vec<u8>,
+    jitter: Vec<i32>,
     /// At (to, from), from a relay that is crossed: its toll is added.
     one_on: Vec<i32>,
     two: Vec<Between>,
@@ -82,6 +108,7 @@ impl Matrix {
             stride,
             one: vec![NEVER; nodes * stride],
             net: vec![0; nodes * stride],
+            jitter: vec![0; nodes * stride],
             one_on: vec![NEVER; relays * stride],
             two: vec![Between::NONE; nodes * stride],
             near: vec![NEVER; nodes * stride],
@@ -124,12 +151,17 @@ impl Matrix {
         let is_allowed = self.allowed[to] && self.allowed.get(from).is_none_or(|allowed| *allowed);
         let weights = graph.weights(from, to).iter().enumerate();
         let usable = weights.filter(|(_, w)| is_allowed && !w.cordoned);
+        // Of two nets between the same nodes the one that is cheaper by itself.
         let best = usable
-            .map(|(net, w)| (graph.cost(from, to, w) + if w.full { TOLL } else { 0 }, net))
+            .map(|(net, w)| {
+                let (cost, jitter) = graph.cost(from, to, w);
+                (cost + jitter + if w.full { TOLL } else { 0 }, net, jitter)
+            })
             .min();
-        let (cost, net) = best.unwrap_or((NEVER, 0));
-        self.one[from * self.stride + to] = cost;
-        self.net[from * self.stride + to] = net as u8;
+        let (cost, net, jitter) = best.unwrap_or((NEVER, 0, 0));
+        let cost = cost - jitter + jitter::bound(jitter);
+        let at = from * self.stride + to;
+        (self.one[at], self.net[at], self.jitter[at]) = (cost, net as u8, jitter);
         if from < self.relays {
             self.one_on[to * self.stride + from] = NEVER.min(cost + self.toll[from]);
         }
@@ -154,28 +186,43 @@ impl Matrix {
         }
     }
 
-    /// The cheapest link's cost, and which link it is.
+    /// The cheapest link's bound, and which link it is.
     pub fn link(&self, from: usize, to: usize) -> (i32, u8) {
         let at = from * self.stride + to;
         (self.one[at], self.net[at])
     }
 
-    /// Costs of reaching every relay over at most two links.
+    /// That link's jitter, in µs.
+    pub fn jitter(&self, from: usize, to: usize) -> i32 {
+        self.jitter[from * self.stride + to]
+    }
+
+    /// By how much a path over the cheapest links costs more than the sum of their bounds.
+    pub fn beyond(&self, way: &Way, from: usize, to: usize) -> i32 {
+        let links = way.links(from, to);
+        links
+            .fold(Jitters::default(), |sum, (a, b, _)| {
+                sum.and(self.jitter(a, b))
+            })
+            .beyond()
+    }
+
+    /// Bounds of reaching every relay over at most two links.
     pub fn near(&self, from: usize) -> &[i32] {
         &self.near[from * self.stride..][..self.stride]
     }
 
-    /// Costs from every relay to `to` over one link, its toll included.
+    /// Bounds from every relay to `to` over one link, its toll included.
     pub fn one_on(&self, to: usize) -> &[i32] {
         &self.one_on[to * self.stride..][..self.stride]
     }
 
-    /// Costs from every relay to `to` over at most two links, its toll included.
+    /// Bounds from every relay to `to` over at most two links, its toll included.
     pub fn near_on(&self, to: usize) -> &[i32] {
         &self.near_on[to * self.stride..][..self.stride]
     }
 
-    /// Costs of the links from a node to every relay.
+    /// Bounds of the links from a node to every relay.
     pub fn one(&self, from: usize) -> &[i32] {
         &self.one[from * self.stride..][..self.stride]
     }
@@ -196,6 +243,7 @@ impl Matrix {
         let mut best = Way::NONE;
         if may_be_direct && self.link(from, to).0 <= REACHED {
             best = Way::over(self.link(from, to).0, &[]);
+            best.cost += self.beyond(&best, from, to);
         }
         // What a path that crosses each relay costs at least.
         sums.clear();
@@ -213,10 +261,7 @@ impl Matrix {
             .iter()
             .position(|sum| *sum == least)
             .unwrap_or_default();
-        let found = self.join(from, first, to, avoid);
-        if found.is_better(&best) {
-            best = found;
-        }
+        self.join(from, first, to, avoid, &mut best);
         for (chunk, sums) in sums.chunks_exact(LANES).enumerate() {
             if sums.iter().fold(i32::MAX, |least, sum| least.min(*sum)) > best.cost.min(REACHED) {
                 continue;
@@ -224,79 +269,72 @@ impl Matrix {
             for (lane, sum) in sums.iter().enumerate() {
                 let middle = chunk * LANES + lane;
                 if *sum <= best.cost.min(REACHED) && middle != first {
-                    let found = self.join(from, middle, to, avoid);
-                    if found.is_better(&best) {
-                        best = found;
-                    }
+                    self.join(from, middle, to, avoid, &mut best);
                 }
             }
         }
         best
     }
 
-    /// The best path that crosses `middle`, with at most one relay on either side of it.
-    fn join(&self, from: usize, middle: usize, to: usize, avoid: &[u16]) -> Way {
+    /// Takes the best path that crosses `middle`, with at most one relay on either side of it, if it
+    /// is better than the best so far.
+    fn join(&self, from: usize, middle: usize, to: usize, avoid: &[u16], best: &mut Way) {
+        let toll = self.toll[middle];
         let heads = self.halves(from, middle, to, avoid);
         let tails = self.halves(middle, to, from, avoid);
-        let mut best = Way::NONE;
-        for (head, tail) in [(0, 0), (0, 1), (1, 0)] {
-            let (head, tail) = (heads[head], tails[tail]);
-            let meets = head.node == tail.node && head.node != NO_NODE;
-            let cost = head.cost.saturating_add(tail.cost);
-            if meets || cost > REACHED {
-                continue;
+        let Some(shortest) = tails.iter().next() else {
+            return;
+        };
+        for head in heads.iter() {
+            if head.cost + shortest.cost + toll > best.cost.min(REACHED) {
+                return;
             }
-            let cost = cost + self.toll[middle];
-            let way = Way::over(cost, &[head.node, middle as u16, tail.node]);
-            if way.is_better(&best) {
-                best = way;
-            }
-            if (head.node, tail.node) == (heads[0].node, tails[0].node) {
-                break;
+            for tail in tails.iter() {
+                let cost = head.cost + tail.cost + toll;
+                if cost > best.cost.min(REACHED) {
+                    break;
+                }
+                if head.node == tail.node && head.node != NO_NODE {
+                    continue;
+                }
+                let mut way = Way::over(cost, &[head.node, middle as u16, tail.node]);
+                way.cost += self.beyond(&way, from, to);
+                if way.is_better(best) {
+                    *best = way;
+                }
             }
         }
-        best
     }
 
-    /// The two best ways over one or two links that cross none of `avoid` and not `other`.
-    fn halves(&self, from: usize, to: usize, other: usize, avoid: &[u16]) -> [Half; 2] {
-        const NONE: Half = Half {
-            cost: i32::MAX,
+    /// The ways over one or two links that cross none of `avoid` and not `other`, as far as kept.
+    fn halves(&self, from: usize, to: usize, other: usize, avoid: &[u16]) -> Halves {
+        let at = from * self.stride + to;
+        let mut found = Halves {
+            all: [Half {
+                cost: NEVER,
+                node: NO_NODE,
+            }; KEPT + 1],
+            count: 0,
+        };
+        let direct = |cost| Half {
+            cost,
             node: NO_NODE,
         };
-        let at = from * self.stride + to;
-        let mut found = [NONE; 2];
-        let mut count = 0;
-        let mut take = |half: Half| {
-            if count < 2 {
-                found[count] = half;
-                count += 1;
-            }
-            count == 2
-        };
-        let mut direct = Some(self.one[at]).filter(|cost| *cost <= REACHED);
+        let mut rest = Some(self.one[at]).filter(|cost| *cost <= REACHED);
         let two = &self.two[at];
         for (cost, node) in two.cost.into_iter().zip(two.node) {
-            if let Some(cost) = direct.take_if(|direct| *direct <= cost)
-                && take(Half {
-                    cost,
-                    node: NO_NODE,
-                })
-            {
-                return found;
+            if let Some(cost) = rest.take_if(|direct| *direct <= cost) {
+                found.push(direct(cost));
             }
             if node == NO_NODE {
                 break;
             }
-            if usize::from(node) != other && !avoid.contains(&node) && take(Half { cost, node }) {
-                return found;
+            if usize::from(node) != other && !avoid.contains(&node) {
+                found.push(Half { cost, node });
             }
         }
-        if let Some(cost) = direct {
-            take(Half {
-                cost,
-                node: NO_NODE,
-            });
+        if let Some(cost) = rest {
+            found.push(direct(cost));
         }
         found
     }

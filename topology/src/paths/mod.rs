@@ -1,5 +1,8 @@
 //! The best path and a backup between every node and every relay, for one policy class.
 //!
+//! A path leads from the node that wants a track towards the relay it comes from, and is weighed the
+//! way the frames go: a step from `a` to `b` is the link from `b` to `a` (see [`graph`](crate::graph)).
+//!
 //! *Best*: quickest; where links have a price, the cheapest within the class's latency budget, and
 //! the quickest if none is within it. *Backup*: the best that shares no relay and no link with it;
 //! where there is none, the one that shares the fewest relays, then links. Draining nodes and full
@@ -11,6 +14,7 @@
 //! moment seem to cost less than nothing; paths are simple all the same, because halves that meet
 //! twice are never joined, not because cycles cost something.
 
+mod jitter;
 mod matrix;
 mod search;
 mod way;
@@ -93,8 +97,9 @@ impl Paths {
         paths
     }
 
-    /// Takes in that the links between these nodes changed; the rest of the graph is as it was.
-    /// Gives what [`Paths::new`] would.
+    /// Takes in that these steps changed; the rest of the graph is as it was. Gives what
+    /// [`Paths::new`] would, or, where jitters differ among more ways than are kept, a path that is
+    /// better by less than a link's jitter.
     pub fn update(&mut self, graph: &Graph, changed: &[(usize, usize)]) {
         // A look at every pair for each changed link pays only while they are few; with prices any
         // path within the budget may be the new best.
@@ -104,15 +109,16 @@ impl Paths {
             *self = Paths::new(graph, &self.class);
             return;
         }
-        let before: Vec<i32> = changed
-            .iter()
-            .map(|&(a, b)| self.matrix.link(a, b).0)
-            .collect();
+        let weigh = |matrix: &Matrix, (a, b)| (matrix.link(a, b).0, matrix.jitter(a, b));
+        let before: Vec<(i32, i32)> = changed.iter().map(|at| weigh(&self.matrix, *at)).collect();
         self.matrix.update(graph, changed);
         let relays = self.matrix.relays;
         let mut is_due = self.crossing(changed);
         for (&(from, to), before) in changed.iter().zip(before) {
-            if self.matrix.link(from, to).0 < before {
+            let now = weigh(&self.matrix, (from, to));
+            // Its bound less half its jitter is what it costs without any.
+            let plain = |(bound, jitter)| bound - jitter::bound(jitter);
+            if plain(now) < plain(before) || now.1 < before.1 {
                 self.mark_where_it_may_win(from, to, &mut is_due);
             }
         }
@@ -153,6 +159,7 @@ impl Paths {
             .iter()
             .map(|mid| self.matrix.toll(usize::from(*mid)));
         now.cost = links.chain(tolls).fold(0, i32::saturating_add);
+        now.cost = now.cost.saturating_add(self.matrix.beyond(&now, from, to));
         now.is_some().then(|| priced(graph, now, from, to))
     }
 
@@ -195,15 +202,17 @@ impl Paths {
         let best = priced(graph, matrix.with_nets(best, from, to), from, to);
         let backup = matrix.best(from, to, best.mids(), best.len > 0, sums);
         let backup = priced(graph, matrix.with_nets(backup, from, to), from, to);
-        let told = best.links(from, to).map(|(a, b, net)| {
+        let (mut plain, mut squares) = (0, 0);
+        for (a, b, net) in best.links(from, to) {
             let weight = &graph.weights(a, b)[net];
-            weight.cost_us - weight.offset_us
-        });
+            plain += weight.cost_us - weight.offset_us;
+            squares += u64::from(weight.jitter_us).pow(2);
+        }
         Pair {
             best,
             backup,
             quickest: best.cost_us(),
-            told_us: told.sum(),
+            told_us: plain + squares.isqrt() as i64,
             bar: backup.cost.min(REACHED),
         }
     }

@@ -3,6 +3,7 @@
 
 use super::{
     MAX_INTERMEDIATES,
+    jitter::{self, Jitters},
     matrix::{Matrix, least},
     way::{REACHED, TOLL, Way, tolls},
 };
@@ -101,11 +102,11 @@ impl<'a> Rest<'a> {
         }
         search.visit(
             from,
-            Way {
-                cost: 0,
-                ..Way::NONE
+            Begun {
+                way: Way::over(0, &[]),
+                jitters: Jitters::default(),
+                shared: (0, 0),
             },
-            (0, 0),
         );
         search.best
     }
@@ -124,6 +125,34 @@ impl Asked<'_> {
             .flat_map(|way| way.links(from, to));
         links.into_iter().any(|(x, y, _)| (x, y) == (a, b))
     }
+}
+
+/// The beginning of a path. What it costs is the sum of its links' bounds.
+#[derive(Debug, Clone, Copy)]
+struct Begun {
+    way: Way,
+    jitters: Jitters,
+    /// Relays, then links, that it shares with the primary.
+    shared: (u8, u8),
+}
+
+impl Begun {
+    /// Over one link more.
+    fn over(mut self, link: &Link) -> Begun {
+        self.way.cost += link.bound;
+        self.way.price = self.way.price.saturating_add(link.price);
+        self.way.nets[usize::from(self.way.len)] = link.net;
+        self.jitters = self.jitters.and(link.jitter);
+        self
+    }
+}
+
+/// One that can be taken.
+struct Link {
+    bound: i32,
+    jitter: i32,
+    price: u32,
+    net: u8,
 }
 
 struct Search<'a> {
@@ -155,8 +184,8 @@ impl Search<'_> {
 
     /// Whether a path that begins so, with `left` links at most still to go from `at`, may be the
     /// best.
-    fn may_win(&self, at: usize, left: usize, way: &Way, shared: (u8, u8)) -> Option<Rank> {
-        let rest = self.rest;
+    fn may_win(&self, at: usize, left: usize, begun: &Begun) -> Option<Rank> {
+        let (rest, way) = (self.rest, &begun.way);
         let to_go = match left {
             1 => rest.matrix.one_on(rest.to)[at],
             2 => rest.matrix.near_on(rest.to)[at],
@@ -170,14 +199,15 @@ impl Search<'_> {
             .prices
             .as_ref()
             .map_or(0, |prices| prices[left - 1][at]);
-        let mut bound = self.rank(cost, way.price.saturating_add(price), shared, way);
+        let mut bound = self.rank(cost, way.price.saturating_add(price), begun.shared, way);
         // Ties are for whole paths.
         (bound.len, bound.mids) = (0, [0; MAX_INTERMEDIATES]);
         self.rank.is_none_or(|best| bound <= best).then_some(bound)
     }
 
-    fn visit(&mut self, at: usize, way: Way, shared: (u8, u8)) {
-        self.finish(at, way, shared);
+    fn visit(&mut self, at: usize, begun: Begun) {
+        self.finish(at, begun);
+        let way = begun.way;
         let crossed = usize::from(way.len);
         if crossed == MAX_INTERMEDIATES {
             return;
@@ -189,74 +219,85 @@ impl Search<'_> {
             if !is_new || way.mids().contains(&(next as u16)) {
                 continue;
             }
-            let mut shared = shared;
+            let mut shared = begun.shared;
             shared.0 += u8::from(self.asked.shares_node(next));
             shared.1 += u8::from(self.asked.shares_link(self.from, self.rest.to, at, next));
-            self.links(at, next, |cost, price, net| {
-                let mut longer = way;
-                longer.cost += cost;
-                longer.price = longer.price.saturating_add(price);
-                longer.mids[crossed] = next as u16;
-                longer.nets[crossed] = net;
-                longer.len += 1;
-                if let Some(bound) = self.may_win(next, left, &longer, shared) {
+            self.links(at, next, |link| {
+                let mut longer = begun.over(&link);
+                longer.shared = shared;
+                longer.way.mids[crossed] = next as u16;
+                longer.way.len += 1;
+                if let Some(bound) = self.may_win(next, left, &longer) {
                     // The toll is within what is to go; once it is gone, it is within what is paid.
-                    longer.cost += self.rest.matrix.toll(next);
-                    nexts.push((bound, longer, shared));
+                    longer.way.cost += self.rest.matrix.toll(next);
+                    nexts.push((bound, longer));
                 }
             });
         }
-        nexts.sort_unstable_by_key(|(bound, longer, _)| (*bound, longer.mids, longer.nets));
-        for (bound, longer, shared) in nexts {
+        nexts.sort_unstable_by_key(|(bound, longer)| (*bound, longer.way.mids, longer.way.nets));
+        for (bound, longer) in nexts {
             if self.rank.is_some_and(|best| bound > best) {
                 break;
             }
-            self.visit(usize::from(longer.mids[crossed]), longer, shared);
+            self.visit(usize::from(longer.way.mids[crossed]), longer);
         }
     }
 
     /// The path that goes to its end from here.
-    fn finish(&mut self, at: usize, way: Way, mut shared: (u8, u8)) {
+    fn finish(&mut self, at: usize, begun: Begun) {
         let to = self.rest.to;
+        let mut shared = begun.shared;
         shared.1 += u8::from(self.asked.shares_link(self.from, to, at, to));
         if self
             .asked
             .apart_from
-            .is_some_and(|primary| way.mids() == primary.mids())
+            .is_some_and(|primary| begun.way.mids() == primary.mids())
         {
             return;
         }
         let mut best = (self.rank, self.best);
-        self.links(at, to, |cost, price, net| {
-            let mut whole = way;
-            whole.cost += cost;
-            whole.price = whole.price.saturating_add(price);
-            whole.nets[usize::from(way.len)] = net;
-            if whole.cost > REACHED {
+        self.links(at, to, |link| {
+            let Begun {
+                mut way, jitters, ..
+            } = begun.over(&link);
+            if way.cost > REACHED {
                 return;
             }
-            let rank = self.rank(whole.cost, whole.price, shared, &whole);
+            way.cost += jitters.beyond();
+            let rank = self.rank(way.cost, way.price, shared, &way);
             if best.0.is_none_or(|best| rank < best) {
-                best = (Some(rank), whole);
+                best = (Some(rank), way);
             }
         });
         (self.rank, self.best) = best;
     }
 
-    /// The usable links between two nodes: cost, price, which.
-    fn links(&self, from: usize, to: usize, mut each: impl FnMut(i32, u32, u8)) {
+    /// The usable links between two nodes.
+    fn links(&self, from: usize, to: usize, mut each: impl FnMut(Link)) {
         let (graph, matrix) = (self.rest.graph, self.rest.matrix);
-        let (cheapest, net) = matrix.link(from, to);
-        if cheapest > REACHED {
+        let (bound, net) = matrix.link(from, to);
+        if bound > REACHED {
             return;
         }
         if self.asked.budget.is_none() {
-            return each(cheapest, 0, net);
+            let jitter = matrix.jitter(from, to);
+            return each(Link {
+                bound,
+                jitter,
+                price: 0,
+                net,
+            });
         }
         for (net, weight) in graph.weights(from, to).iter().enumerate() {
             if !weight.cordoned {
+                let (cost, jitter) = graph.cost(from, to, weight);
                 let toll = if weight.full { TOLL } else { 0 };
-                each(graph.cost(from, to, weight) + toll, weight.price, net as u8);
+                each(Link {
+                    bound: cost + jitter::bound(jitter) + toll,
+                    jitter,
+                    price: weight.price,
+                    net: net as u8,
+                });
             }
         }
     }

@@ -15,10 +15,10 @@ pub(super) const REACHED: i32 = 1 << 28;
 /// it (three nodes, four links) stay below [`REACHED`].
 pub(super) const TOLL: i32 = 1 << 25;
 
-/// A path between two nodes that are known from elsewhere.
+/// A path between two nodes that are known from elsewhere, against the way that frames take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Way {
-    /// The sum of its links' costs without the clocks' offsets, in µs, tolls included.
+    /// What it costs without the clocks' offsets, in µs, tolls included.
     pub(super) cost: i32,
     /// The sum of its links' prices.
     pub(super) price: u32,
@@ -66,7 +66,7 @@ impl Way {
         &self.mids[..usize::from(self.len)]
     }
 
-    /// Its links: from, to, and which of their links it takes.
+    /// Its steps: from, to, and by which of the links between them.
     pub fn links(
         &self,
         from: usize,

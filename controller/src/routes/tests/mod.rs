@@ -156,17 +156,17 @@ fn the_fastest_way_is_first_and_the_backup_shares_nothing() {
 fn small_gains_move_nothing_and_large_ones_only_after_the_hold() {
     let mut world = World::triangle();
     // Direct gets better by 2.9 ms than what is in use: left alone.
-    world.wait(10_000).report("c: a 57.6, b 20");
+    world.wait(10_000).report("a: b 40, c 57.6");
     assert_eq!(world.compute().switches, []);
     assert_eq!(world.paths("a", "c"), "b c | c");
     // By far more: moved, and why is told.
-    world.wait(10_000).report("c: a 40, b 20");
+    world.wait(10_000).report("a: b 40, c 40");
     let routed = world.compute();
     assert_eq!(routed.switches.len(), 1);
     assert!(routed.switches[0].reason.contains("20.5 ms faster"));
     assert_eq!(world.paths("a", "c"), "c | b c");
     // Back within the hold time: not yet; after it: yes.
-    world.wait(4_999).report("c: a 119, b 20");
+    world.wait(4_999).report("a: b 40, c 119");
     assert_eq!(world.compute().switches, []);
     assert_eq!(world.paths("a", "c"), "c | b c");
     world.wait(1);
@@ -177,7 +177,7 @@ fn small_gains_move_nothing_and_large_ones_only_after_the_hold() {
 #[test]
 fn a_kept_path_is_told_first_although_it_costs_more() {
     let mut world = World::triangle();
-    world.wait(10_000).report("c: a 58, b 20");
+    world.wait(10_000).report("a: b 40, c 58");
     world.compute();
     let table = world.router.table(&node("a")).unwrap();
     let costs: Vec<u64> = table.paths[&node("c")].iter().map(|p| p.cost_us).collect();
@@ -190,7 +190,8 @@ fn an_edge_takes_its_best_relay_unless_its_standby_gains_much() {
     world
         .report("near: e-1 0.25, far 20")
         .report("far: e-1 20, near 20, origin 30")
-        .report("origin: far 30");
+        .report("origin: far 30")
+        .report("e-1: near 0.25, far 20");
     world.nodes[3].best = Some(node("near"));
     world.compute();
     // Straight to the standby is quicker by the hop at the best relay; all edges of a region
@@ -205,9 +206,86 @@ fn an_edge_takes_its_best_relay_unless_its_standby_gains_much() {
     assert_eq!(world.paths("e-1", "origin"), "far origin | near far origin");
     // The way over the best one becomes bad.
     world.nodes[3].best = Some(node("near"));
-    world.wait(10_000).report("far: e-1 20, near 90, origin 30");
+    world.wait(10_000).report("near: e-1 0.25, far 90");
     world.compute();
     assert_eq!(world.paths("e-1", "origin"), "far origin | near far origin");
+}
+
+/// Frames flow from the origin to whoever asked: theirs are the links that count.
+#[test]
+fn each_direction_takes_the_path_that_is_quick_for_its_frames() {
+    let mut world = World::new("a b c d");
+    // Frames go quickly from a over b to d, and from d over c to a.
+    world.report("b: a 10, d 60").report("d: a 90, b 10, c 60");
+    world.report("c: a 60, d 10").report("a: b 60, c 10, d 90");
+    world.compute();
+    assert_eq!(world.paths("d", "a"), "b a | a");
+    assert_eq!(world.paths("a", "d"), "c d | d");
+    let why = world.router.explain(&node("a"), &node("d"), &[]);
+    let raw = |at: usize| {
+        let legs = why.candidates[at].legs.iter();
+        legs.map(|leg| (leg.node.as_str(), leg.raw_delay_ms))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(raw(0), [("c", 10.0), ("d", 10.0)]);
+    assert_eq!(raw(1), [("d", 90.0)]);
+}
+
+/// A subscription and the acknowledgements go the other way: a link that is dead either way carries
+/// nothing either way.
+#[test]
+fn a_link_that_is_dead_one_way_is_taken_neither_way() {
+    for dead in [
+        "b: a 40 down, c 20",
+        "b: c 20",
+        "a: b 40 down, c 119",
+        "a: c 119",
+    ] {
+        let mut world = World::triangle();
+        assert_eq!(world.paths("a", "c"), "b c | c");
+        world.report(dead).compute();
+        assert_eq!(world.paths("a", "c"), "c", "{dead}");
+        assert_eq!(world.paths("c", "a"), "a", "{dead}");
+        assert_eq!(world.paths("a", "b"), "c b", "{dead}");
+        assert_eq!(world.paths("b", "a"), "c a", "{dead}");
+        // An end that has lost its controller says nothing of it any more; the other still does.
+        let at = usize::from(!dead.starts_with("a"));
+        world.nodes[1 - at].has_session = false;
+        world.compute();
+        assert_eq!(world.paths("a", "b"), "c b", "{dead}");
+    }
+}
+
+#[test]
+fn jitters_of_a_path_are_told_in_quadrature() {
+    let mut world = World::new("a b c");
+    let report = |from: &str, ms: u64, jitter_ms: u64| Report {
+        from: node(from),
+        link: Link {
+            net: Net::internet(),
+            up: true,
+            metrics: Metrics {
+                raw_delay_us: ms as i64 * 1_000,
+                rtt_us: ms * 2_000,
+                jitter_p95_us: jitter_ms * 1_000,
+                loss: 0.0,
+            },
+        },
+        rate_bps: 0,
+    };
+    for (to, links) in [
+        ("a", [report("b", 10, 3), report("c", 25, 1)]),
+        ("b", [report("a", 10, 3), report("c", 10, 4)]),
+        ("c", [report("a", 25, 1), report("b", 10, 4)]),
+    ] {
+        world.router.report(Time::ZERO, &node(to), &links);
+    }
+    world.compute();
+    // 20 ms and two hops and 5 ms; in sum it would be 28 ms.
+    assert_eq!(world.paths("a", "c"), "b c | c");
+    let why = world.router.explain(&node("a"), &node("c"), &[]);
+    let told = why.candidates.iter().map(|c| (c.cost_ms, c.jitter_ms));
+    assert_eq!(told.collect::<Vec<_>>(), [(26.0, 5.0), (26.5, 1.0)]);
 }
 
 #[test]
@@ -242,9 +320,9 @@ fn nothing_is_pushed_while_nothing_worth_telling_changes() {
     world.report("b: a 42, c 20");
     assert!(world.is_due());
     assert_eq!(world.compute().push, []);
-    // A cost that moved by 3 ms is told.
+    // A cost that moved by 3 ms is told: to those who get a's tracks over that link.
     world.wait(1_000).report("b: a 44, c 20");
-    assert_eq!(world.compute().push, [node("a")]);
+    assert_eq!(world.compute().push, [node("b"), node("c")]);
 }
 
 #[test]
@@ -291,7 +369,7 @@ fn edges_lead_nowhere_and_moves_in_memory_are_bounded() {
     for n in 0..10 {
         world.wait(6_000);
         let direct = if n % 2 == 0 { 90 } else { 1 };
-        world.report(&format!("b: e-1 {direct}, a 10"));
+        world.report(&format!("e-1: a 1, b {direct}"));
         world.compute();
     }
     assert_eq!(world.router.switches().count(), 4);

@@ -70,6 +70,20 @@ fn records_stand_where_the_design_says_and_go_with_their_node() {
 }
 
 #[test]
+fn a_room_watched_again_over_a_new_connection_is_told_there() {
+    let (mut world, [_, _, before]) = class();
+    granted(1, world.claim("hk-edge-1", CLASS, "ann"));
+    assert_eq!(world.told_room(before, "class").unwrap().streams.len(), 1);
+    // Its connection breaks and it comes back, the same process: what changed meanwhile it never heard.
+    let session = world.state().nodes[&node("sg-edge-1")].lease;
+    let again = world.join("sg-edge-1", 1, session);
+    world.watch(again, "class");
+    world.settle();
+    let told = world.told_room(again, "class");
+    assert_eq!(told.map(|room| room.streams.len()), Some(1));
+}
+
+#[test]
 fn the_same_publisher_takes_over_another_is_refused() {
     let (mut world, [_, hk, _]) = class();
     granted(1, world.claim("hk-edge-1", CLASS, ""));
@@ -277,7 +291,7 @@ fn tables_wait_until_those_of_before_have_reported() {
             .iter()
             .any(|m| matches!(m, to_node::Message::Table(_)))
     };
-    world.wait(Duration::from_millis(4_900));
+    world.wait(Duration::from_millis(9_900));
     assert!(!pushed(&world), "the other relay has not come back");
     let renewed = Input::Renewed(world.now().time);
     world.input(second, renewed);

@@ -174,7 +174,7 @@ fn what_cannot_be_had_is_refused_with_the_reason() {
     assert_eq!(
         told,
         Err(Unchanged::Refused(
-            "no link from bj-relay-1 to hk-relay-1 is up".into()
+            "no link from hk-relay-1 to bj-relay-1 is up both ways".into()
         ))
     );
 

@@ -122,7 +122,7 @@ fn records_that_ended_while_no_controller_ran_are_put_again() {
     };
     world.input(second, Input::Said(relay, Said::Links(Vec::new())));
     world.settle();
-    world.wait(Duration::from_secs(5));
+    world.wait(Duration::from_secs(10));
     let told = told(&world);
     let rooms = told.iter().filter_map(|m| match m {
         to_node::Message::Room(room) => Some(room),

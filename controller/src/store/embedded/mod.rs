@@ -5,7 +5,7 @@
 //! watchers. An answer is never given before its change is on disk.
 
 mod disk;
-mod engine;
+pub mod engine;
 
 use std::{path::Path, time::Duration};
 

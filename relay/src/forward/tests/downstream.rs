@@ -7,7 +7,7 @@ use longspan_proto::{
     wire::{EndReason, Message, Priority, Role, Start, Unsubscribe},
 };
 
-use super::{Lone, fed, nodes};
+use super::{Input, Lone, fed, nodes};
 
 #[test]
 fn who_would_close_a_loop_is_refused() {
@@ -163,7 +163,7 @@ fn who_waits_too_long_is_told() {
 fn old_frames_refuse_a_small_budget() {
     let (mut lone, up) = fed();
     lone.open(up, 0, 0, 0, 0);
-    lone.input(super::Input::Frame {
+    lone.input(Input::Frame {
         peer: up,
         stream: super::StreamKey(0),
         frame: super::frame(Priority::VideoKey, 10),
@@ -223,4 +223,35 @@ fn a_peer_that_comes_and_goes_grows_nothing() {
     assert_eq!(lone.core.stats().subscriptions, 0);
     assert!(lone.core.queued(a) < 1_000, "{}", lone.core.queued(a));
     assert_eq!(lone.sent(a), Vec::<String>::new());
+}
+
+#[test]
+fn a_link_at_its_limit_takes_no_new_subscription_and_says_so() {
+    let (mut lone, _) = fed();
+    let a = lone.peer(2, "a");
+    let load = |lone: &mut Lone, sent_bps| {
+        lone.input(Input::Load {
+            peer: a,
+            sent_bps,
+            capacity_bps: 200_000_000,
+        });
+    };
+    load(&mut lone, 190_000_000);
+    lone.asked(a, 0, &["up"], &["a"]);
+    assert_eq!(lone.ends(), []);
+    load(&mut lone, 190_000_001);
+    lone.asked(a, 1, &["up"], &["a"]);
+    let said = lone.said();
+    let [(2, Message::End(end))] = &said[..] else {
+        panic!("{said:?}");
+    };
+    assert_eq!((end.id, end.reason), (1, EndReason::OverCapacity));
+    assert_eq!(
+        end.message,
+        "the link from me to a would carry 190.0 of 200.0 Mbit/s"
+    );
+    assert_eq!(lone.core.stats().subscriptions, 2, "what is there stays");
+    load(&mut lone, 150_000_000);
+    lone.asked(a, 2, &["up"], &["a"]);
+    assert_eq!(lone.ends(), []);
 }

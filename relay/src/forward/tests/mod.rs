@@ -188,6 +188,11 @@ impl Lone {
 
     /// A table: for each destination the ways there, best first.
     pub fn routes(&mut self, ways: &[&[&str]]) {
+        self.routes_with(ways, &[]);
+    }
+
+    /// The same with full links, from sender to receiver.
+    pub fn routes_with(&mut self, ways: &[&[&str]], full: &[(&str, &str)]) {
         let mut paths: BTreeMap<NodeId, Vec<Path>> = BTreeMap::new();
         for (cost, way) in ways.iter().enumerate() {
             let hops = way.iter().map(|name| Hop {
@@ -202,6 +207,7 @@ impl Lone {
         }
         self.input(Input::Routes(Arc::new(Routes {
             paths,
+            full: full.iter().map(|(a, b)| (node(a), node(b))).collect(),
             ..Routes::default()
         })));
     }

@@ -326,3 +326,46 @@ fn a_neighbour_that_says_goodbye_is_left() {
     lone.after(Duration::from_millis(500));
     assert_eq!(lone.core.tracks()[0].chain[1], node("y"));
 }
+
+#[test]
+fn a_full_link_keeps_its_tracks_and_takes_no_new_ones_while_another_way_is_there() {
+    let ways: &[&[&str]] = &[&["x", "origin"], &["y", "origin"]];
+    let full = &[("origin", "x")];
+    let mut lone = Lone::new();
+    let a = lone.peer(1, "a");
+    let x = lone.peer(2, "x");
+    lone.routes(ways);
+    lone.asked(a, 0, &["x", "origin"], &["a"]);
+    lone.ok(x, 0, &["origin", "x"]);
+    let y = lone.peer(3, "y");
+    lone.outputs();
+    // What comes over it stays.
+    lone.routes_with(ways, full);
+    lone.after(Duration::from_secs(60));
+    assert_eq!(lone.subscribed(), []);
+    // What is new takes the other way, though it is the longer one; and stays there.
+    let mut lone = Lone::new();
+    let a = lone.peer(1, "a");
+    let x = lone.peer(2, "x");
+    lone.peer(3, "y");
+    lone.routes_with(ways, full);
+    let origin = || vec!["origin".to_owned()];
+    lone.asked(a, 0, &["origin"], &["a"]);
+    assert_eq!(lone.subscribed(), [(3, 0, origin(), Start::Latest)]);
+    lone.ok(y, 0, &["origin", "y"]);
+    lone.outputs();
+    lone.routes_with(ways, full);
+    lone.after(Duration::from_secs(60));
+    assert_eq!(lone.subscribed(), []);
+    // Once it is not full any more, it is the better way for it too.
+    lone.routes(ways);
+    assert_eq!(lone.subscribed(), [(2, 0, origin(), Start::Latest)]);
+    // Where nothing else reaches, it takes what is new as well.
+    lone.routes_with(ways, full);
+    lone.input(Input::PeerDown { peer: y });
+    lone.input(Input::PeerDown { peer: x });
+    lone.peer(4, "x");
+    lone.outputs();
+    lone.asked(a, 1, &["origin"], &["a"]);
+    assert_eq!(lone.subscribed(), [(4, 0, origin(), Start::Latest)]);
+}

@@ -72,11 +72,12 @@ impl Seen {
     }
 }
 
+/// A client on an interface of its own choice, in the relay's family of addresses.
 fn client() -> Result<moq_tokio::Client> {
     let mut config = moq_tokio::connect::Config::default();
     // The relay's certificate is made for this run.
     config.tls.insecure = Some(true);
-    config.bind = Some("127.0.0.1:0".parse()?);
+    config.bind = Some("0.0.0.0:0".parse()?);
     Ok(config.init(moq_tokio::quic::Config::default())?)
 }
 
@@ -170,7 +171,8 @@ pub async fn run(
     Ok(seen)
 }
 
-async fn publish(url: Url, load: Load, began: Instant, tell: watch::Sender<u64>) -> Result<()> {
+/// Publishes for as long as it runs, and tells how many frames it has sent.
+pub async fn publish(url: Url, load: Load, began: Instant, tell: watch::Sender<u64>) -> Result<()> {
     let origin = moq_tokio::origin::spawn();
     let broadcast = origin.create_broadcast(BROADCAST)?;
     let info = moq_net::track::Info::default().with_max_age(MAX_AGE);
@@ -203,6 +205,36 @@ async fn publish(url: Url, load: Load, began: Instant, tell: watch::Sender<u64>)
         tell.send_replace(n + 1);
     }
     Ok(())
+}
+
+/// A subscription to all that is published.
+pub struct Subscribed {
+    pub track: moq_net::track::Subscriber,
+    _connection: moq_tokio::Connection,
+}
+
+impl Subscribed {
+    pub async fn new(url: Url) -> Result<Subscribed> {
+        let origin = moq_tokio::origin::spawn();
+        let connection = client()?
+            .with_subscriber(origin.clone())
+            .connect(addresses(url)?);
+        let connection = connection.established().await?;
+        let broadcast = origin.consume().routed_broadcast(BROADCAST).await?;
+        let wanted = moq_net::track::Subscription::default().with_max_age(MAX_AGE);
+        let track = broadcast.track(TRACK)?.subscribe(wanted).await?;
+        Ok(Subscribed {
+            track,
+            _connection: connection,
+        })
+    }
+}
+
+/// A frame's number.
+pub fn number(payload: &[u8]) -> Option<u64> {
+    let mut stamp = payload.get(..STAMP)?;
+    stamp.advance(8);
+    Some(stamp.get_u64())
 }
 
 struct Counted {
@@ -242,23 +274,16 @@ impl Receiver {
         heard: Arc<watch::Sender<u32>>,
         mut given_up: watch::Receiver<bool>,
     ) -> Result<Counted> {
-        let origin = moq_tokio::origin::spawn();
         let connecting = gate.acquire().await?;
-        let connection = client()?
-            .with_subscriber(origin.clone())
-            .connect(addresses(url)?);
-        let _connection = connection.established().await?;
+        let mut subscribed = Subscribed::new(url).await?;
         drop(connecting);
-        let broadcast = origin.consume().routed_broadcast(BROADCAST).await?;
-        let wanted = moq_net::track::Subscription::default().with_max_age(MAX_AGE);
-        let mut subscription = broadcast.track(TRACK)?.subscribe(wanted).await?;
         // Groups arrive side by side; each is read by a task of its own.
         let (frames, mut arrived) = tokio::sync::mpsc::unbounded_channel();
         let mut groups = JoinSet::new();
         let mut first = true;
         loop {
             tokio::select! {
-                group = subscription.recv_group() => {
+                group = subscribed.track.recv_group() => {
                     let Some(mut group) = group? else { return Ok(self.counted) };
                     let frames = frames.clone();
                     groups.spawn(async move {

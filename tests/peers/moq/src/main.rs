@@ -1,8 +1,9 @@
 //! The load of `longspan bench fanout` and `bench chain` against moq-relay: the same frames at the
 //! same times, publisher and receivers in one process with a UDP socket each, frames counted and
 //! aged in the same way, CPU and memory of the relays read from `/proc` in the same way. Prints one
-//! object with the same keys.
+//! object with the same keys. `guest` is one part of a backbone in the lab of `bench failover`.
 
+mod guest;
 mod load;
 mod relay;
 
@@ -44,6 +45,15 @@ enum Verb {
         #[command(flatten)]
         load: Load,
     },
+    /// One part of a backbone in a lab, for `longspan bench failover --guest`
+    Guest {
+        #[command(flatten)]
+        relay: Relay,
+        #[command(flatten)]
+        load: Load,
+        #[command(subcommand)]
+        part: guest::Part,
+    },
 }
 
 #[tokio::main]
@@ -60,6 +70,7 @@ async fn main() -> Result<()> {
             relay,
             load,
         } => (hops, subscribers, relay, load),
+        Verb::Guest { relay, load, part } => return guest::run(&part, &relay, &load).await,
     };
     let row = Row::start(&relay, hops)?;
     let empty = row.last().rss_bytes;

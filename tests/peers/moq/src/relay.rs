@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
     path::PathBuf,
     process::{Child, Command, Stdio},
     thread,
@@ -27,14 +27,34 @@ pub struct Relay {
     raw: bool,
 }
 
+impl Relay {
+    /// The program, listening there with a certificate of its own and open to everybody.
+    pub fn command(&self, listen: SocketAddr) -> Command {
+        let mut command = Command::new(&self.relay);
+        command
+            .args(["--listen", &listen.to_string()])
+            .args(["--listen-tls-generate", "localhost"])
+            .args(["--auth-public", "**", "--connect-tls-insecure"])
+            .args(["--log-level", "warn"])
+            .args(&self.relay_arg);
+        command
+    }
+
+    /// How a relay there is dialled.
+    pub fn url(&self, address: SocketAddr) -> Result<Url> {
+        let scheme = if self.raw { "moqt" } else { "https" };
+        Ok(format!("{scheme}://{address}/").parse()?)
+    }
+}
+
 /// How long a relay may take until it is bound.
 const BOUND: Duration = Duration::from_secs(20);
 
 /// Relays in a row; each but the first pulls from the one before it.
 pub struct Row {
-    relays: Vec<Child>,
+    running: Vec<Child>,
     ports: Vec<u16>,
-    raw: bool,
+    relay: Relay,
     _files: TempDir,
 }
 
@@ -42,9 +62,9 @@ impl Row {
     pub fn start(relay: &Relay, hops: u8) -> Result<Row> {
         let files = tempfile::tempdir()?;
         let mut row = Row {
-            relays: Vec::new(),
+            running: Vec::new(),
             ports: Vec::new(),
-            raw: relay.raw,
+            relay: relay.clone(),
             _files: files,
         };
         for hop in 0..hops {
@@ -58,15 +78,9 @@ impl Row {
             .local_addr()?
             .port();
         let log = self._files.path().join(format!("relay-{hop}.log"));
-        let mut command = Command::new(&relay.relay);
-        command
-            .args(["--listen", &format!("127.0.0.1:{port}")])
-            .args(["--listen-tls-generate", "localhost"])
-            .args(["--auth-public", "**", "--connect-tls-insecure"])
-            .args(["--log-level", "warn"])
-            .args(&relay.relay_arg);
+        let mut command = relay.command(local(port));
         if let Some(before) = self.ports.last() {
-            let before = url(self.raw, *before)?;
+            let before = relay.url(local(*before))?;
             command.args(["--cluster-connect", before.as_str()]);
         }
         let child = command
@@ -75,12 +89,12 @@ impl Row {
             .stderr(fs::File::create(&log)?)
             .spawn()
             .with_context(|| format!("{}", relay.relay.display()))?;
-        self.relays.push(child);
+        self.running.push(child);
         self.ports.push(port);
         // Bound: nobody else can bind the port any more.
         let deadline = Instant::now() + BOUND;
         while UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            let ended = self.relays[usize::from(hop)].try_wait()?;
+            let ended = self.running[usize::from(hop)].try_wait()?;
             if ended.is_some() || Instant::now() > deadline {
                 bail!("moq-relay does not listen: {}", fs::read_to_string(&log)?);
             }
@@ -91,18 +105,18 @@ impl Row {
 
     /// Where publishers go.
     pub fn first(&self) -> Result<Url> {
-        url(self.raw, self.ports[0])
+        self.relay.url(local(self.ports[0]))
     }
 
     /// Where receivers go.
     pub fn end(&self) -> Result<Url> {
-        url(self.raw, self.ports[self.ports.len() - 1])
+        self.relay.url(local(self.ports[self.ports.len() - 1]))
     }
 
     /// CPU of all relays together.
     pub fn cpu_us(&self) -> Result<u64> {
         let mut sum = 0;
-        for relay in &self.relays {
+        for relay in &self.running {
             sum += Usage::of(relay.id())?.cpu_us;
         }
         Ok(sum)
@@ -110,23 +124,22 @@ impl Row {
 
     /// What the last relay uses.
     pub fn last(&self) -> Usage {
-        let last = self.relays.last().map(Child::id);
+        let last = self.running.last().map(Child::id);
         last.and_then(|pid| Usage::of(pid).ok()).unwrap_or_default()
     }
 }
 
 impl Drop for Row {
     fn drop(&mut self) {
-        for relay in &mut self.relays {
+        for relay in &mut self.running {
             let _ = relay.kill();
             let _ = relay.wait();
         }
     }
 }
 
-fn url(raw: bool, port: u16) -> Result<Url> {
-    let scheme = if raw { "moqt" } else { "https" };
-    Ok(format!("{scheme}://127.0.0.1:{port}/").parse()?)
+fn local(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
 }
 
 /// What a process has used so far (proc(5)).

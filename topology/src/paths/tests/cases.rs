@@ -30,6 +30,11 @@ fn the_quickest_and_a_backup() {
 }
 
 #[test]
+fn jitters_in_quadrature() {
+    run(include_str!("../testdata/jitter.txt"));
+}
+
+#[test]
 fn what_may_not_be_crossed() {
     run(include_str!("../testdata/constraints.txt"));
 }

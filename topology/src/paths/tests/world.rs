@@ -12,7 +12,7 @@ use crate::{
     policy::Mode,
 };
 
-/// A directed link. Delays without clocks.
+/// A link in the direction of frames. Delays without clocks.
 #[derive(Debug, Clone)]
 pub struct Edge {
     pub from: usize,
@@ -40,8 +40,8 @@ pub struct World {
 impl World {
     /// Line by line:
     ///
-    /// * `a-b 20`: 20 ms either way; `a-b 20/30`: 20 ms from a to b, 30 ms back; `a>b 20`: only from a
-    ///   to b. Then words: `net=NAME`, `price=N`, `full`, `cordoned`, `down`.
+    /// * `a-b 20`: 20 ms either way; `a-b 20/30`: frames take 20 ms from a to b, 30 ms back; `a>b 20`:
+    ///   only from a to b. Then words: `net=NAME`, `jitter=MS`, `price=N`, `full`, `cordoned`, `down`.
     /// * `node c SG draining`: a country, `draining` or `cordoned`.
     /// * `class lecture CN HK`: the mode and the countries that may be crossed.
     ///
@@ -123,7 +123,7 @@ impl World {
             net: value("net=").unwrap_or("internet").to_owned(),
             raw_us: forth,
             rtt_us: (forth + back) as u64,
-            jitter_us: 0,
+            jitter_us: value("jitter=").map_or(0, |ms| us(ms) as u64),
             loss: 0.0,
             price: value("price=").map_or(0, |price| price.parse().unwrap()),
             full: words.contains(&"full"),
@@ -167,11 +167,17 @@ impl World {
         }
     }
 
-    /// A link's cost without clocks.
-    pub fn cost_us(&self, link: &Edge) -> i64 {
-        link.raw_us + link.jitter_us as i64 + cost::HOP_US
+    /// What a path over these links costs without clocks.
+    pub fn cost_us<'a>(&self, links: impl Iterator<Item = &'a Edge>) -> i64 {
+        let (mut sum, mut squares) = (0, 0);
+        for link in links {
+            sum += link.raw_us + cost::HOP_US;
+            squares += link.jitter_us.pow(2);
+        }
+        sum + squares.isqrt() as i64
     }
 
+    /// Of the links from one node to another.
     pub fn weights(&self, from: usize, to: usize) -> Vec<Weight> {
         let links = self.links.iter().filter(|l| (l.from, l.to) == (from, to));
         links.map(|link| self.weight(link)).collect()
@@ -180,16 +186,16 @@ impl World {
     pub fn graph(&self) -> Graph {
         let nodes = self.nodes.iter();
         let mut graph = Graph::new(nodes.map(|(name, node)| (NodeId::new(name).unwrap(), *node)));
-        for from in 0..self.nodes.len() {
-            for to in 0..graph.relays() {
-                graph.set(from, to, self.weights(from, to));
+        for from in 0..graph.relays() {
+            for to in 0..self.nodes.len() {
+                graph.set_link(from, to, self.weights(from, to));
             }
         }
         graph.settle();
         graph
     }
 
-    /// The best path and the backup, as nodes with both ends.
+    /// The best path and the backup of what `from` pulls from `to`, as nodes with both ends.
     pub fn paths(&self, from: &str, to: &str) -> Vec<Vec<String>> {
         let (a, b) = (self.number(from), self.number(to));
         let graph = self.graph();

@@ -1,0 +1,99 @@
+//! What the last failovers and moves did, step by step, for `/debug`: a long pause then tells where
+//! it went.
+
+use std::collections::VecDeque;
+
+use longspan_proto::{
+    ids::{NodeId, TrackId},
+    time::Time,
+    wire::EndReason,
+};
+
+use super::{Trouble, track::Leg};
+
+/// So many are kept; of more the oldest are forgotten. One relay's death concerns all of its
+/// tracks: this is a sample of them then.
+const KEPT: usize = 64;
+/// So many refusals are kept of one track; later ones are only counted.
+pub const REFUSALS: usize = 8;
+
+/// One track that left its upstream for another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failover {
+    /// Which.
+    pub track: TrackId,
+    /// Why it left; none: a table led it elsewhere.
+    pub trouble: Option<Trouble>,
+    /// Since when its upstream was in trouble, or it was to move.
+    pub since: Time,
+    /// How many neighbours were asked, the last one included.
+    pub asked: u32,
+    /// Those of them that refused, oldest first, and why; none: no answer in time. At most
+    /// [`REFUSALS`].
+    pub refused: Vec<(NodeId, Option<EndReason>)>,
+    /// Where it comes from now.
+    pub to: NodeId,
+    /// When that one was asked …
+    pub asked_at: Time,
+    /// … when it confirmed …
+    pub confirmed_at: Option<Time>,
+    /// … and when it was taken: at its first frame, or at the confirmation if nothing was left to
+    /// be replaced.
+    pub taken_at: Time,
+}
+
+/// What was tried since a track's upstream is in trouble.
+#[derive(Debug, Default)]
+pub(super) struct Tries {
+    pub asked: u32,
+    /// Another neighbour was asked beside the one that does not answer, or there is none.
+    pub hedged: bool,
+    refused: Vec<(NodeId, Option<EndReason>)>,
+}
+
+impl Tries {
+    pub fn refused(&mut self, node: &NodeId, reason: Option<EndReason>) {
+        if self.refused.len() < REFUSALS {
+            self.refused.push((node.clone(), reason));
+        }
+    }
+}
+
+/// The last ones, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Failovers(VecDeque<Failover>);
+
+impl Failovers {
+    pub fn add(&mut self, failover: Failover) {
+        if self.0.len() == KEPT {
+            self.0.pop_front();
+        }
+        self.0.push_back(failover);
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Failover> {
+        self.0.iter()
+    }
+}
+
+impl Failover {
+    pub(super) fn new(
+        now: Time,
+        track: &TrackId,
+        trouble: Option<(Trouble, Time)>,
+        tries: Tries,
+        leg: &Leg,
+    ) -> Failover {
+        Failover {
+            track: track.clone(),
+            trouble: trouble.map(|(trouble, _)| trouble),
+            since: trouble.map_or(leg.asked_at, |(_, since)| since),
+            asked: tries.asked,
+            refused: tries.refused,
+            to: leg.node.clone(),
+            asked_at: leg.asked_at,
+            confirmed_at: leg.confirmed_at,
+            taken_at: now,
+        }
+    }
+}
