@@ -57,7 +57,7 @@ pub struct Found {
     pub place: String,
     /// The longest time without a frame.
     pub gap: Duration,
-    /// From whoever lost its upstream over the new way to the nearest node that had the track.
+    /// From whoever lost its upstream over the first new way to the nearest node that had the track.
     pub backup_rtt: Duration,
     /// From the fault until the track left its place; `None`: it did not.
     pub moved: Option<Duration>,
@@ -65,8 +65,12 @@ pub struct Found {
     pub frames_lost: u64,
     /// How often the way changed after the fault.
     pub moves: u64,
-    /// Before the fault: media bytes over all links, as a multiple of those over the way's.
-    pub bytes_ratio: f64,
+    /// The way before the fault, and the first one after it, for people.
+    pub way: String,
+    /// What nodes on the way did, and when after the fault.
+    pub story: Vec<String>,
+    /// In two seconds before the fault: media bytes over all links, and over those of the way.
+    pub bytes: [u64; 2],
 }
 
 /// Faults in one world.
@@ -104,15 +108,29 @@ impl Series {
         let world = &mut self.world;
         let seen = &world.viewers[viewer].seen;
         let silent = world.now.saturating_since(seen.last_frame.unwrap_or(at));
-        let after: Vec<usize> = seen.path.iter().map(|n| world.layout.index(n)).collect();
+        let (moved, after) = moved.unzip();
+        let way = |nodes: &[usize]| {
+            let names: Vec<&str> = nodes
+                .iter()
+                .map(|n| world.layout.name(*n).as_str())
+                .collect();
+            names.join(" ")
+        };
+        let way = format!(
+            "{}; then {}",
+            way(&place.path),
+            way(after.as_deref().unwrap_or_default())
+        );
         let found = Found {
             place: what,
             gap: seen.longest_gap.max(silent),
-            backup_rtt: way_back(world, &place, &after),
+            backup_rtt: after.map_or(Duration::ZERO, |after| way_back(world, &place, &after)),
             moved,
             frames_lost: world.missing(viewer),
             moves: world.viewers[viewer].moves - moves,
-            bytes_ratio: place.bytes_ratio,
+            way,
+            story: story(world, viewer, at),
+            bytes: place.bytes,
         };
         self.repair(&place);
         self.end(viewer);
@@ -183,8 +201,8 @@ impl Series {
         self.world.unpublish(slot);
     }
 
-    /// Runs on after the fault; when the track had left its place.
-    fn watch(&mut self, place: &Place, at: Time, time: Duration) -> Option<Duration> {
+    /// Runs on after the fault; when the track had left its place, and its way then.
+    fn watch(&mut self, place: &Place, at: Time, time: Duration) -> Option<(Duration, Vec<usize>)> {
         let name = |n: &usize| self.world.layout.name(*n).clone();
         let bad = &place.path[place.upper..=place.lower];
         let bad: Vec<NodeId> = bad.iter().map(name).collect();
@@ -193,7 +211,8 @@ impl Series {
             self.world.run_until(self.world.now + LOOK);
             let now = &self.world.viewers[place.viewer].seen.path;
             if moved.is_none() && !now.windows(bad.len()).any(|way| way == bad) {
-                moved = Some(self.world.now.saturating_since(at));
+                let took = self.world.now.saturating_since(at);
+                moved = Some((took, self.way(place.viewer)));
             }
         }
         moved
@@ -219,14 +238,14 @@ impl Series {
                 self.world.run_until(self.world.now + STEADY);
                 let flows = self.world.viewers[viewer].seen.frames > 100;
                 if flows && self.way(viewer) == path {
-                    let [all, own] = self.media(&path);
-                    let bytes_ratio = (all - before[0]) as f64 / (own - before[1]).max(1) as f64;
+                    let after = self.media(&path);
+                    let bytes = [0, 1].map(|n| after[n] - before[n]);
                     return Some(Place {
                         viewer,
                         path,
                         upper,
                         lower,
-                        bytes_ratio,
+                        bytes,
                     });
                 }
             }
@@ -274,7 +293,35 @@ struct Place {
     path: Vec<usize>,
     upper: usize,
     lower: usize,
-    bytes_ratio: f64,
+    bytes: [u64; 2],
+}
+
+/// What nodes tell of their failovers of a viewer's track since the fault.
+fn story(world: &World, viewer: usize, fault: Time) -> Vec<String> {
+    let track = &world.viewers[viewer].seen.track;
+    let mut told = Vec::new();
+    for (at, node) in world.nodes.iter().enumerate() {
+        let ms = |local: Time| {
+            let at = node.clock.when(local);
+            at.as_micros() as i64 / 1_000 - fault.as_micros() as i64 / 1_000
+        };
+        let failovers = node.core.iter().flat_map(|core| core.failovers());
+        for failover in failovers.filter(|f| f.track == *track && ms(f.taken_at) >= 0) {
+            told.push(format!(
+                "{}: {:?} at {} ms, asked {} of {} at {}, confirmed {:?}, taken {}, refused {:?}",
+                world.layout.name(at),
+                failover.trouble,
+                ms(failover.since),
+                failover.to,
+                failover.asked,
+                ms(failover.asked_at),
+                failover.confirmed_at.map(ms),
+                ms(failover.taken_at),
+                failover.refused,
+            ));
+        }
+    }
+    told
 }
 
 /// The round trip, without jitter, of the new way's part from the nearest node that had the track

@@ -161,7 +161,11 @@ impl Host {
 /// On the host's thread.
 fn make(setup: &str) -> io::Result<SyncDevice> {
     unshare(CloneFlags::CLONE_NEWNET)?;
-    let device = DeviceBuilder::new().name(DEVICE).build_sync()?;
+    let device = DeviceBuilder::new()
+        .name(DEVICE)
+        // It is up once its addresses are there.
+        .enable(false)
+        .build_sync()?;
     let mut ip = Command::new("ip")
         .args(["-batch", "-"])
         .stdin(Stdio::piped())

@@ -226,6 +226,8 @@ impl Session<'_> {
                 self.shared.control.last_good.keep_directory(&told);
                 let directory = Directory::from_control(told);
                 self.shared.directory.send_replace(Arc::new(directory));
+                // Which relay is the best hangs on who drains.
+                self.attached().await?;
             }
             Some(to_node::Message::Table(told)) => self.table(told).await?,
             Some(to_node::Message::Room(told)) => self.shared.rooms.told(told),

@@ -66,10 +66,13 @@ impl Forwarder {
             return self.stop(peer, stream);
         }
         let confirmed = leg.confirmed();
+        let active = track.active.as_ref();
+        let quiet = active.is_none_or(|leg| leg.streams.is_empty());
         if self.open_group(now, key, header) == Opened::Past {
             match purpose {
                 Some(Purpose::Backfill(_)) => return self.overlapped(now, key, peer, stream),
-                Some(purpose) if confirmed && purpose.takes_over() => {
+                // Nothing is said on it now, so nothing can be missed.
+                Some(purpose) if confirmed && purpose.takes_over() && quiet => {
                     self.prefer(key, peer, sub);
                     self.switch(now, key);
                 }
@@ -136,11 +139,13 @@ impl Forwarder {
         let Some(track) = self.tracks.get_mut(key) else {
             return;
         };
-        // Before the frame is handed on, so that the new chain goes down before it.
+        // Before the frame is handed on, so that the new chain goes down before it. A standby that
+        // brings what is held already is not there yet: what the old leg has on its way would be
+        // missed until it is.
         let purpose = track.purpose(peer, sub);
         if purpose.is_some_and(Purpose::takes_over)
             && track.leg_mut(peer, sub).is_some_and(|leg| leg.confirmed())
-            && track.cache.get(group).is_none_or(|g| index <= g.end())
+            && track.cache.get(group).is_none_or(|g| index == g.end())
         {
             self.prefer(key, peer, sub);
             self.switch(now, key);

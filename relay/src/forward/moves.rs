@@ -247,7 +247,12 @@ impl Forwarder {
         let fresh = |way: &Vec<NodeId>| {
             !self.avoids(way) && !asked.contains(&&way[0]) && !track.shift.refused.contains(&way[0])
         };
-        self.ways(track, false).into_iter().find(fresh)
+        let mut ways = self.ways(track, false);
+        ways.retain(fresh);
+        // It may be the neighbour in trouble itself that is gone, not the link to it.
+        let over = |way: &Vec<NodeId>| track.active.as_ref().is_some_and(|a| way.contains(&a.node));
+        ways.sort_by_key(over);
+        ways.into_iter().next()
     }
 
     /// Whether another than the standby is asked, or could be.

@@ -188,6 +188,7 @@ impl Handle {
                     "raw_delay_us": measured.metrics.map(|m| m.raw_delay_us),
                     "jitter_p95_us": measured.metrics.map(|m| m.jitter_p95_us),
                     "loss": measured.metrics.map(|m| m.loss),
+                    "beyond_table_us": peer.link.extra_us(now),
                     "quic": {
                         "rtt_us": path.rtt.as_micros() as u64,
                         "congestion_window": path.cwnd,

@@ -469,3 +469,45 @@ async fn what_a_node_has_to_do_and_the_ways_of_its_tracks_are_told() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_says_at_once_which_relay_is_its_best_when_one_drains() {
+    let ca = Ca::new();
+    let relays = ["b", "c"].map(|name| config(name, ca.identity(name)));
+    let mut running = Vec::new();
+    for relay in relays {
+        running.push(Running::start(relay).await);
+    }
+    let directory = |draining: &str| {
+        let nodes = running.iter().map(|relay| control::Node {
+            id: relay.handle.id().to_string(),
+            role: control::Role::Relay.into(),
+            region: "r".into(),
+            quic_addresses: vec![relay.handle.address().to_string()],
+            draining: relay.handle.id().as_str() == draining,
+            ..control::Node::default()
+        });
+        to_node::Message::Directory(control::Directory {
+            nodes: nodes.collect(),
+        })
+    };
+    let mut controller = Controller::start(free()).await;
+    let mut edge = config("edge-e", ca.identity("edge-e"));
+    edge.controllers = vec![format!("http://{}", controller.address)];
+    let _edge = Running::start(edge).await;
+    let mut seen = controller.session().await;
+    seen.welcome(7).await;
+    seen.say(directory("nobody")).await;
+    let told = async |seen: &mut Seen, relays: &[&str]| loop {
+        // First of none, then of one.
+        if let from_node::Message::Attached(told) = seen.word().await
+            && told.relays == relays
+        {
+            break;
+        }
+    };
+    told(&mut seen, &["b", "c"]).await;
+    // It is connected to both, and stays so: nothing but the order changes.
+    seen.say(directory("b")).await;
+    told(&mut seen, &["c", "b"]).await;
+}

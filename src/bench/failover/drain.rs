@@ -62,12 +62,10 @@ impl Sum {
     ) -> Outcome<String> {
         field.settled().await;
         let (victim, lessons) = crossed(field, chat, rng, lessons).await?;
-        let old: Vec<Duration> = lessons.iter().map(|l| field.one_way(&l.path())).collect();
         let at = Instant::now();
-        for (lesson, way) in lessons.iter().zip(old) {
+        for lesson in &lessons {
             for seen in lesson.tracks() {
-                for delay in seen.delays(at - BEFORE..at) {
-                    let beyond = delay.saturating_sub(way);
+                for beyond in seen.beyond(at - BEFORE..at, |way| field.one_way(way)) {
                     self.frames_before += 1;
                     self.late_before += u64::from(beyond > BEYOND);
                     self.before.record_us(beyond.as_micros() as u64);
@@ -95,9 +93,8 @@ impl Sum {
             .count();
         let (late, lost) = (self.late, self.lost);
         for (lesson, newest) in lessons.iter().zip(newest) {
-            let way = field.one_way(&lesson.path());
             for (seen, newest) in lesson.tracks().zip(newest) {
-                self.count(&seen, at, way, newest);
+                self.count(field, &seen, at, newest);
             }
         }
         self.lessons += lessons.len();
@@ -120,9 +117,8 @@ impl Sum {
         Ok(told)
     }
 
-    fn count(&mut self, seen: &Seen, drained: Instant, way: Duration, newest: u64) {
-        for delay in seen.delays(drained..) {
-            let beyond = delay.saturating_sub(way);
+    fn count(&mut self, field: &Field, seen: &Seen, drained: Instant, newest: u64) {
+        for beyond in seen.beyond(drained.., |way| field.one_way(way)) {
             self.frames += 1;
             self.late += u64::from(beyond > BEYOND);
             self.beyond.record_us(beyond.as_micros() as u64);
@@ -145,9 +141,9 @@ impl Sum {
             // What the profile and the machine alone make late.
             "frames_before": self.frames_before,
             "frames_late_before": self.late_before,
-            // Each frame's delay after the drain began, without the true delay of its new way.
-            "beyond_new_way_ms": self.beyond.json(),
-            "beyond_old_way_before_ms": self.before.json(),
+            // Each frame's delay after the drain began, without the true delay of the way it came.
+            "beyond_way_ms": self.beyond.json(),
+            "beyond_way_before_ms": self.before.json(),
         })
     }
 }

@@ -180,11 +180,24 @@ impl Seen {
         self.paths.last().map_or(&[], |(_, path)| path)
     }
 
-    /// How long those took that came in this time.
-    pub fn delays(&self, time: impl RangeBounds<Instant>) -> impl Iterator<Item = Duration> {
+    /// How long those took that came in this time, without what `way` says of the way they came.
+    pub fn beyond(
+        &self,
+        time: impl RangeBounds<Instant>,
+        way: impl Fn(&[NodeId]) -> Duration,
+    ) -> impl Iterator<Item = Duration> {
+        let ways: Vec<(Instant, Duration)> = self
+            .paths
+            .iter()
+            .map(|(told, path)| (*told, way(path)))
+            .collect();
         let arrivals = self.arrivals.iter().zip(&self.delays);
         let within = arrivals.filter(move |((_, when), _)| time.contains(when));
-        within.map(|(_, delay)| *delay)
+        within.map(move |((_, when), delay)| {
+            // A way is told before the first frame that came over it.
+            let taken = ways.iter().rev().find(|(told, _)| told <= when);
+            delay.saturating_sub(taken.map_or(Duration::ZERO, |(_, way)| *way))
+        })
     }
 
     /// The longest time without a new frame that ends after `from`; and when it ended.
@@ -320,6 +333,27 @@ mod tests {
         frame(3, 0);
         frame(7, 0);
         assert_eq!((seen.repeated(), seen.newest()), (1, 7));
+    }
+
+    #[test]
+    fn a_frame_is_compared_with_the_way_it_came() {
+        let mut seen = Seen::default();
+        let began = Instant::now();
+        let at = |n| began + Duration::from_millis(n);
+        let way = |names: &[&str]| {
+            names
+                .iter()
+                .map(|n| NodeId::new(n).expect("a name"))
+                .collect()
+        };
+        seen.paths = vec![(at(0), way(&["a", "b"])), (at(100), way(&["a", "c", "b"]))];
+        for (number, when, delay) in [(1, 50, 30), (2, 99, 41), (3, 100, 65)] {
+            seen.arrivals.push((number, at(when)));
+            seen.delays.push(Duration::from_millis(delay));
+        }
+        let took = |path: &[NodeId]| Duration::from_millis(20 * path.len() as u64 - 10);
+        let beyond: Vec<u128> = seen.beyond(at(60).., took).map(|d| d.as_millis()).collect();
+        assert_eq!(beyond, [11, 15]);
     }
 
     #[test]

@@ -56,6 +56,11 @@ impl Place {
         &self.way[self.lower]
     }
 
+    /// Where the way begins.
+    pub fn origin(&self) -> &NodeId {
+        &self.way[0]
+    }
+
     /// The nodes below the fault, whoever loses its upstream first.
     pub fn below(&self) -> &[NodeId] {
         &self.way[self.lower..]

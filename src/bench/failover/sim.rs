@@ -1,6 +1,7 @@
 //! The same faults in the simulated backbone (`longspan-sim`): all pure cores in virtual time.
 
 use std::{
+    cmp::Reverse,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -22,6 +23,8 @@ use crate::{
 
 /// Faults in one world; then another one is drawn.
 const SERIES: u32 = 20;
+/// Trials whose story is told.
+const SLOWEST: usize = 5;
 /// How long a brownout stands while moves are counted.
 const STANDING: Duration = Duration::from_secs(3_600);
 /// Links that are watched for false verdicts, and for how long each.
@@ -107,21 +110,18 @@ fn begin(args: &Args, fault: Fault, profile: &Profile, world: u64) -> Series {
 fn summed(found: &[Found]) -> Value {
     let [mut gap, mut gap_beyond, mut moved] = [(); 3].map(|()| report::Distribution::new());
     let mut frames_lost = 0;
-    let mut worst: Option<&Found> = None;
     let us = |time: Duration| time.as_micros() as u64;
+    let mut slowest: Vec<&Found> = found.iter().collect();
+    slowest.sort_by_key(|trial| Reverse(beyond(trial)));
     for trial in found {
         gap.record_us(us(trial.gap));
-        let beyond = |trial: &Found| trial.gap.saturating_sub(trial.backup_rtt);
         gap_beyond.record_us(us(beyond(trial)));
         if let Some(after) = trial.moved {
             moved.record_us(us(after));
         }
         frames_lost += trial.frames_lost;
-        if worst.is_none_or(|worst| beyond(worst) < beyond(trial)) {
-            worst = Some(trial);
-        }
     }
-    let ratios = found.iter().map(|trial| trial.bytes_ratio);
+    let bytes = |n: usize| found.iter().map(|trial| trial.bytes[n]).sum::<u64>() as f64;
     let moves: Vec<u64> = found.iter().map(|trial| trial.moves).collect();
     json!({
         "trials": found.len(),
@@ -132,10 +132,24 @@ fn summed(found: &[Found]) -> Value {
         "moves_max": moves.iter().max(),
         "frames_lost": frames_lost,
         "trials_with_loss": found.iter().filter(|trial| trial.frames_lost > 0).count(),
-        "bytes_ratio_max": report::round(ratios.fold(0.0, f64::max), 3),
-        "worst": worst.map(|trial| format!(
-            "{}: gap {:.0?}, way back {:.0?}", trial.place, trial.gap, trial.backup_rtt
-        )),
+        "bytes_over_single_path": report::round(bytes(0) / bytes(1), 3),
+        "slowest": slowest.iter().take(SLOWEST).map(story).collect::<Vec<_>>(),
+    })
+}
+
+fn beyond(trial: &Found) -> Duration {
+    trial.gap.saturating_sub(trial.backup_rtt)
+}
+
+/// Where a long gap went.
+fn story(trial: &&Found) -> Value {
+    json!({
+        "place": trial.place,
+        "way": trial.way,
+        "gap_ms": trial.gap.as_millis() as u64,
+        "way_back_ms": trial.backup_rtt.as_millis() as u64,
+        "moved_ms": trial.moved.map(|moved| moved.as_millis() as u64),
+        "story": trial.story,
     })
 }
 

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// How long is measured without a lesson, and with one.
-const WINDOW: Duration = Duration::from_secs(4);
+const WINDOW: Duration = Duration::from_secs(5);
 /// How long the links may take to know what they are needed for, before either.
 const SETTLE: Duration = Duration::from_secs(3);
 /// How long the lesson may take to begin.
@@ -32,6 +32,8 @@ type Rates = BTreeMap<(Region, Region), f64>;
 
 /// Measures one lesson over the pair of regions whose way is longest.
 pub async fn measure(field: &Field, rng: &mut impl Rng) -> Outcome<Value> {
+    // A track that moves is taken over both ways for a while.
+    field.settled().await;
     let (from, to) = longest(field)?;
     let before = rates(field).await;
     let stream = format!("s{:016x}", rng.random::<u64>());

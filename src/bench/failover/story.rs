@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use longspan_proto::ids::NodeId;
 use serde_json::Value;
 
 use super::field::Field;
@@ -19,6 +20,28 @@ pub async fn tell(field: &Field, stream: &str, at: Instant) -> Vec<String> {
     }
     steps.sort_by(|a: &(f64, String), b| a.0.total_cmp(&b.0));
     steps.into_iter().map(|(_, step)| step).collect()
+}
+
+/// What a relay weighs when it looks for another way to an origin: the table's ways, and what the
+/// links to its neighbours have come to cost since.
+pub async fn weighed(field: &Field, relay: &NodeId, origin: &NodeId) -> String {
+    let debug = match field.site_of(relay) {
+        Some(site) => site.debug().await.unwrap_or_default(),
+        None => Value::Null,
+    };
+    let state = &debug["state"];
+    let peers = state["peers"].as_array().into_iter().flatten();
+    let beyond: Vec<String> = peers
+        .filter(|peer| peer["beyond_table_us"].as_u64() > Some(0) || peer["life"] != "up")
+        .map(|peer| {
+            format!(
+                "{} {} +{} µs",
+                peer["node"], peer["life"], peer["beyond_table_us"]
+            )
+        })
+        .collect();
+    let ways = &state["table"]["paths"][origin.as_str()];
+    format!("{relay} knows {ways}; {}", beyond.join(", "))
 }
 
 /// Those of one node that began since the fault, `elapsed` ms ago; each with when.

@@ -212,8 +212,9 @@ async fn settle(
             true => format!("{what}: the lesson does not flow again within {AFTER:?} {ended:?}"),
             false => format!("{what}: the lesson did not move within {AFTER:?} {ended:?}"),
         };
+        let weighed = story::weighed(field, place.lower(), place.origin()).await;
         return Err(Failure::failed(format!(
-            "{what}; {}",
+            "{what}; {}; {weighed}",
             story().await.join("; ")
         )));
     }

@@ -62,8 +62,10 @@ fn a_suspected_neighbours_tracks_are_asked_for_elsewhere_at_once() {
     lone.ok(y, 0, &["origin", "y"]);
     lone.open(y, 9, 0, 3, 2);
     lone.frame(y, 9);
-    assert_eq!(upstream(&lone), Some("y".into()));
+    assert_eq!(upstream(&lone), Some("x".into()), "it is no news");
     assert_eq!(lone.core.stats().frames_duplicate, 1);
+    lone.frame(y, 9);
+    assert_eq!(upstream(&lone), Some("y".into()));
     let healed = lone.outputs().into_iter().find_map(|output| match output {
         Output::Healed { trouble, .. } => Some(trouble),
         _ => None,
@@ -527,5 +529,21 @@ fn the_only_other_neighbour_is_asked_on_though_it_is_suspected_too() {
     lone.ok(y, 0, &["origin", "y"]);
     lone.open(y, 9, 0, 3, 2);
     lone.frame(y, 9);
+    assert_eq!(upstream(&lone), Some("y".into()));
+}
+
+#[test]
+fn a_standby_that_lags_takes_over_half_a_second_after_its_confirmation() {
+    let (mut lone, x, y) = between();
+    cost(&mut lone, x, 80_000);
+    lone.ok(y, 0, &["origin", "y"]);
+    lone.open(y, 9, 0, 3, 2);
+    for _ in 0..10 {
+        lone.frame(x, 0);
+        lone.frame(y, 9);
+        lone.after(Duration::from_millis(49));
+    }
+    assert_eq!(upstream(&lone), Some("x".into()), "x is ahead all the time");
+    lone.after(Duration::from_millis(10));
     assert_eq!(upstream(&lone), Some("y".into()));
 }
