@@ -12,20 +12,30 @@ mod hosts;
 mod net;
 mod world;
 
-use world::World;
+use std::{num::NonZero, thread};
+
+use world::{Played, World};
 
 /// Seeds that `cargo test` plays.
 const SEEDS: u64 = 240;
 
 #[test]
 fn every_seed_keeps_every_law() {
-    let mut total = world::Played::default();
-    for seed in 0..SEEDS {
-        match World::play(seed) {
-            Ok(played) => total.add(&played),
-            Err(broken) => panic!("seed {seed}: {broken}"),
+    let threads = thread::available_parallelism().map_or(1, NonZero::get) as u64;
+    let total = thread::scope(|scope| {
+        let playing: Vec<_> = (0..threads)
+            .map(|first| scope.spawn(move || play((first..SEEDS).step_by(threads as usize))))
+            .collect();
+        let mut total = Played::default();
+        for thread in playing {
+            match thread.join() {
+                Ok(Ok(played)) => total.add(&played),
+                Ok(Err(broken)) => panic!("{broken}"),
+                Err(panicked) => std::panic::resume_unwind(panicked),
+            }
         }
-    }
+        total
+    });
     // Each kind of trouble was met, and work was done in spite of it.
     let played = format!("{total:#?}");
     assert!(total.published > 100 * SEEDS, "{played}");
@@ -42,6 +52,15 @@ fn every_seed_keeps_every_law() {
         "{played}"
     );
     assert!(total.conflicts > SEEDS && total.expired > 0, "{played}");
+}
+
+fn play(seeds: impl Iterator<Item = u64>) -> Result<Played, String> {
+    let mut total = Played::default();
+    for seed in seeds {
+        let played = World::play(seed).map_err(|broken| format!("seed {seed}: {broken}"))?;
+        total.add(&played);
+    }
+    Ok(total)
 }
 
 /// The same seed plays the same world, event by event.

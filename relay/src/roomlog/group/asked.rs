@@ -142,8 +142,7 @@ impl Group {
     /// Asks the quorum for the reads that came, once this leader has committed something of its
     /// own. Whether there were any.
     pub(super) fn begin_reads(&mut self) -> bool {
-        let may = self.leads() && self.node.raft.commit_to_current_term();
-        if !may || self.halted || self.asked.early.is_empty() {
+        if !self.serves() || self.halted || self.asked.early.is_empty() {
             return false;
         }
         for token in std::mem::take(&mut self.asked.early) {

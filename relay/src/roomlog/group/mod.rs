@@ -158,6 +158,12 @@ impl Group {
         self.node.raft.state == StateRole::Leader
     }
 
+    /// Whether this member leads and has found a majority behind it: something of its own is
+    /// committed.
+    pub fn serves(&self) -> bool {
+        self.leads() && self.node.raft.commit_to_current_term()
+    }
+
     /// The voting members, and those who are learning, as far as is known here.
     pub fn voters(&self) -> (Vec<Member>, Vec<Member>) {
         let conf = self.node.store().conf();
@@ -233,6 +239,8 @@ impl Group {
             }
         }
         self.pump(now);
+        // Raft may have had no use for it.
+        self.incoming = None;
     }
 
     /// How many ticks of silence make this member ask for votes: one to two elections, drawn anew
