@@ -5,6 +5,11 @@
 //! least half their sum: over n links √(Σ j²) ≥ Σ j / √n, and no path has more than four. So the
 //! search adds up *bounds*, each link with half its jitter, and what a whole path costs *beyond* its
 //! bound is added before it is compared.
+//!
+//! Where two halves meet a closer bound is at hand, since √(s² + t²) ≥ (s + t) / √2: that of a half is
+//! its jitter by √2. It is what a path costs if both halves are equally unsteady.
+
+use std::f64::consts::FRAC_1_SQRT_2;
 
 use super::MAX_INTERMEDIATES;
 
@@ -36,8 +41,18 @@ impl Jitters {
 
     /// By how much it exceeds what is in the links' bounds, in µs.
     pub fn beyond(self) -> i32 {
-        self.squares.isqrt() as i32 - self.bounds
+        root(self.squares) as i32 - self.bounds
     }
+
+    /// Of half a path: by how much the closer bound exceeds what is in the links' bounds, in µs.
+    pub fn beyond_as_half(self) -> i32 {
+        (root(self.squares) * FRAC_1_SQRT_2) as i32 - self.bounds
+    }
+}
+
+/// Exact: squares are below 2^53 (no link's jitter is above 8 s).
+fn root(squares: u64) -> f64 {
+    (squares as f64).sqrt()
 }
 
 #[cfg(test)]
@@ -59,5 +74,30 @@ mod tests {
         // Four alike are where the bound is tight.
         assert_eq!(over(&[2_001; 4]), (2, 4_002));
         assert_eq!(over(&[0, 0, 0, 9]), (5, 9));
+    }
+
+    #[test]
+    fn what_two_halves_are_bounded_by_is_never_above_what_they_are() {
+        let sum = |jitters: &[i32]| {
+            jitters
+                .iter()
+                .fold(Jitters::default(), |sum, j| sum.and(*j))
+        };
+        let bounds = |jitters: &[i32]| jitters.iter().map(|j| bound(*j)).sum::<i32>();
+        for (head, tail) in [
+            (&[4_000, 1][..], &[0, 7_777][..]),
+            (&[9], &[9]),
+            (&[3_000, 3_000], &[1_000, 4_123]),
+            (&[0], &[8_000_000, 8_000_000]),
+        ] {
+            let whole = [head, tail].concat();
+            let half = |jitters: &[i32]| sum(jitters).beyond_as_half() + bounds(jitters);
+            let all = sum(&whole).beyond() + bounds(&whole);
+            assert!(half(head) + half(tail) <= all, "{head:?} {tail:?}");
+            assert!(half(head) >= bounds(head) && half(tail) >= bounds(tail));
+        }
+        // Equally unsteady halves: the bound is what they are.
+        assert_eq!(sum(&[3_000, 4_000]).beyond_as_half() + 3_500, 3_535);
+        assert_eq!(sum(&[3_000, 4_000, 5_000]).beyond() + 6_000, 7_071);
     }
 }

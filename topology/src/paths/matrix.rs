@@ -4,8 +4,9 @@
 //! over two links at hand, the best of a pair is found by one scan over where they meet; and since
 //! several are kept, so is the best that avoids another path's nodes.
 //!
-//! What is laid out are *bounds* (see `jitter`): no path costs less than the sum of its links'. A
-//! scan passes over what cannot be the best, and what is left is compared by what it costs as a whole.
+//! What is laid out are *bounds* (see `jitter`): no path costs less than the sum of its links', nor
+//! less than the sum of its halves' closer ones. A scan passes over what cannot be the best, and what
+//! is left is compared by what it costs as a whole.
 
 use super::{
     jitter::{self, Jitters},
@@ -87,6 +88,10 @@ pub(super) struct Matrix {
     near: Vec<i32>,
     /// As `one_on`.
     near_on: Vec<i32>,
+    /// Over at most two links that are kept, by the closer bound.
+    half: Vec<i32>,
+    /// As `one_on`.
+    half_on: Vec<i32>,
     /// What crossing a relay costs beside its links.
     toll: Vec<i32>,
     /// Relays that paths of the class may touch.
@@ -113,6 +118,8 @@ impl Matrix {
             two: vec![Between::NONE; nodes * stride],
             near: vec![NEVER; nodes * stride],
             near_on: vec![NEVER; relays * stride],
+            half: vec![NEVER; nodes * stride],
+            half_on: vec![NEVER; relays * stride],
             toll: toll.collect(),
             allowed,
         };
@@ -181,8 +188,23 @@ impl Matrix {
         self.two[at] = between;
         let near = self.one[at].min(between.cost[0]);
         self.near[at] = near;
+        let direct = Jitters::default().and(self.jitter[at]);
+        let mut half = self.one[at] + direct.beyond_as_half();
+        for (cost, node) in between.cost.into_iter().zip(between.node) {
+            if node == NO_NODE || cost >= half {
+                break;
+            }
+            let node = usize::from(node);
+            let jitters = Jitters::default().and(self.jitter(from, node));
+            let jitters = jitters.and(self.jitter(node, to));
+            half = half.min(cost + jitters.beyond_as_half());
+        }
+        let half = half.min(NEVER);
+        self.half[at] = half;
         if from < self.relays {
-            self.near_on[to * self.stride + from] = NEVER.min(near + self.toll[from]);
+            let on = to * self.stride + from;
+            self.near_on[on] = NEVER.min(near + self.toll[from]);
+            self.half_on[on] = NEVER.min(half + self.toll[from]);
         }
     }
 
@@ -247,8 +269,9 @@ impl Matrix {
         }
         // What a path that crosses each relay costs at least.
         sums.clear();
-        let halves = self.near(from).iter().zip(self.near_on(to));
-        sums.extend(halves.map(|(head, tail)| head + tail));
+        let heads = &self.half[from * self.stride..][..self.stride];
+        let tails = &self.half_on[to * self.stride..][..self.stride];
+        sums.extend(heads.iter().zip(tails).map(|(head, tail)| head + tail));
         for node in avoid {
             sums[usize::from(*node)] = i32::MAX;
         }
@@ -297,13 +320,26 @@ impl Matrix {
                 if head.node == tail.node && head.node != NO_NODE {
                     continue;
                 }
-                let mut way = Way::over(cost, &[head.node, middle as u16, tail.node]);
-                way.cost += self.beyond(&way, from, to);
-                if way.is_better(best) {
-                    *best = way;
+                let jitters = self.over_half(Jitters::default(), from, head.node, middle);
+                let jitters = self.over_half(jitters, middle, tail.node, to);
+                let cost = cost + jitters.beyond();
+                if cost <= best.cost {
+                    let way = Way::over(cost, &[head.node, middle as u16, tail.node]);
+                    if way.is_better(best) {
+                        *best = way;
+                    }
                 }
             }
         }
+    }
+
+    /// With the jitters of a half that crosses `node`, if any.
+    fn over_half(&self, sum: Jitters, from: usize, node: u16, to: usize) -> Jitters {
+        if node == NO_NODE {
+            return sum.and(self.jitter(from, to));
+        }
+        let node = usize::from(node);
+        sum.and(self.jitter(from, node)).and(self.jitter(node, to))
     }
 
     /// The ways over one or two links that cross none of `avoid` and not `other`, as far as kept.
