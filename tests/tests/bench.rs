@@ -1,7 +1,14 @@
 //! Every verb of `longspan bench` once, so small that it says nothing of speed: processes start,
 //! frames arrive, figures have their names, nothing is left running.
 
-use std::process::Command;
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 
@@ -151,6 +158,33 @@ fn overlay_judges_every_pair_and_draws_it() {
         plot.starts_with("<svg") && plot.ends_with("</svg>\n"),
         "{plot}"
     );
+}
+
+#[test]
+fn a_bench_that_is_told_to_stop_takes_its_lab_with_it() {
+    let mut bench = Command::new(binary())
+        .args(["bench", "failover", "--fault", "kill"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("longspan runs");
+    let mut said = BufReader::new(bench.stderr.take().expect("a pipe")).lines();
+    let first = said.next().expect("a line").expect("text");
+    assert!(first.starts_with("regions: "), "{first}");
+    let children = format!("/proc/{0}/task/{0}/children", bench.id());
+    let init = fs::read_to_string(children).expect("its init");
+    let init = Path::new("/proc").join(init.trim());
+    assert!(init.exists());
+    let kill = Command::new("kill").arg(bench.id().to_string()).status();
+    assert!(kill.expect("kill runs").success());
+    let told = Instant::now();
+    while bench.try_wait().expect("a child").is_none() || init.exists() {
+        assert!(
+            told.elapsed() < Duration::from_secs(20),
+            "it goes on after SIGTERM"
+        );
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]

@@ -147,7 +147,7 @@ pub fn run(args: &Args) -> Outcome<Value> {
             "--fault drain --guest: only our own relays are drained",
         ));
     }
-    if !space::inside() {
+    if !space::is_inner() && !space::inside() {
         exit(enter()?.into());
     }
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;

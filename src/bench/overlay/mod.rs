@@ -74,7 +74,7 @@ const AHEAD: Duration = Duration::from_secs(3_600);
 
 /// Runs it. Makes a space of its own first, so it is called before there are threads.
 pub fn run(args: &Args) -> Outcome<Value> {
-    if !space::inside() {
+    if !space::is_inner() && !space::inside() {
         exit(enter()?.into());
     }
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;
