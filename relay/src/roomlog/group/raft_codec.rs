@@ -110,7 +110,11 @@ fn put_ids(out: &mut BytesMut, ids: &[u64]) {
 
 fn get_ids(r: &mut Reader) -> Result<Vec<u64>, Error> {
     let count = r.varint_up_to("members", MAX_MEMBERS as u64)?;
-    (0..count).map(|_| r.varint("member")).collect()
+    let ids: Result<Vec<u64>, Error> = (0..count).map(|_| r.varint("member")).collect();
+    // In whichever order they came, they are the same members.
+    let mut ids = ids?;
+    ids.sort_unstable();
+    Ok(ids)
 }
 
 /// A change of members. Raft leaves a joint membership by a change without content: no bytes.
