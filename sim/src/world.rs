@@ -136,7 +136,7 @@ pub(crate) struct LinkState {
     pub bytes: [[u64; 3]; 2],
 }
 
-/// See the [module](self).
+/// Everything there is, in one virtual time.
 pub struct World {
     /// The world's time.
     pub now: Time,

@@ -153,7 +153,7 @@ fn overlay_judges_every_pair_and_draws_it() {
     for figure in ["direct", "overlay", "optimum"] {
         number(&report, &format!("/delay_ms/{figure}/over_150_ms"));
     }
-    let plot = std::fs::read_to_string(svg).expect("a plot");
+    let plot = fs::read_to_string(svg).expect("a plot");
     assert!(
         plot.starts_with("<svg") && plot.ends_with("</svg>\n"),
         "{plot}"

@@ -29,7 +29,7 @@ pub struct Failover {
     /// How many neighbours were asked, the last one included.
     pub asked: u32,
     /// Those of them that refused, oldest first, and why; none: no answer in time. At most
-    /// [`REFUSALS`].
+    /// `REFUSALS`.
     pub refused: Vec<(NodeId, Option<EndReason>)>,
     /// Where it comes from now.
     pub to: NodeId,
