@@ -3,10 +3,10 @@
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use longspan_sim::{Op, Plan, Size, TRACE, run, shrink};
+use longspan_sim::{Op, Plan, Size, TRACE, What, run, shrink};
 
 /// Seeds that every run plays: small worlds, tables by hand.
 const FORWARDING_SEEDS: u64 = 200;
@@ -90,6 +90,56 @@ fn forwarding_keeps_the_laws_whatever_happens() {
 #[test]
 fn the_backbone_keeps_the_laws_whatever_happens() {
     seeds(Size::SMALL, BACKBONE_SEEDS);
+}
+
+/// A plan in which nobody controls for ten minutes: every controller and the store are gone from the
+/// fourth second on, and the other faults go on.
+fn without_control(seed: u64) -> Plan {
+    const MINUTES: Duration = Duration::from_secs(600);
+    let size = Size::Backbone {
+        relays: 12,
+        edges: 8,
+        rooms: 20,
+        seconds: 600,
+        faults: 40,
+    };
+    let mut plan = Plan::draw(seed, size);
+    let control = [
+        What::KillController,
+        What::StopController,
+        What::LoseStore,
+        // A new publisher needs a controller (WIRE.md: generations).
+        What::Publish,
+    ];
+    plan.ops.retain(|op| !control.contains(&op.what));
+    let gone = [
+        (What::LoseStore, 0),
+        (What::KillController, 0),
+        (What::KillController, 1),
+    ];
+    plan.ops.extend(gone.map(|(what, a)| Op {
+        at: Duration::from_secs(4),
+        for_: MINUTES,
+        what,
+        a,
+        b: 0,
+    }));
+    plan.ops.sort_by_key(|op| op.at);
+    plan
+}
+
+#[test]
+fn rooms_live_through_faults_for_ten_minutes_without_any_controller_and_store() {
+    for seed in 0..3 {
+        let plan = without_control(seed);
+        match run(&plan) {
+            Ok(outcome) => assert!(outcome.frames > 10_000, "{outcome:?}"),
+            Err(failure) => panic!(
+                "seed {seed}: after {:?} the law is broken: {}: {}\n{plan:?}",
+                failure.at, failure.law, failure.why
+            ),
+        }
+    }
 }
 
 #[test]
