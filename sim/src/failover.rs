@@ -153,16 +153,24 @@ impl Series {
         Some(found)
     }
 
-    /// How often the way moves while the fault stands for so long.
-    pub fn moves_within(&mut self, time: Duration) -> Option<u64> {
+    /// How often the way moves while the fault stands for so long, and how often it comes back to
+    /// the place of the fault.
+    pub fn moves_within(&mut self, time: Duration) -> Option<(u64, u64)> {
         let place = self.begin()?;
         self.strike(&place);
         let moves = self.world.viewers[place.viewer].moves;
-        self.world.run_until(self.world.now + time);
+        let until = self.world.now + time;
+        let (mut left, mut returns) = (false, 0);
+        while self.world.now < until {
+            self.world.run_until(self.world.now + LOOK);
+            let there = self.is_at(&place);
+            returns += u64::from(left && there);
+            left = !there;
+        }
         let moves = self.world.viewers[place.viewer].moves - moves;
         self.repair(&place);
         self.end(place.viewer);
-        Some(moves)
+        Some((moves, returns))
     }
 
     fn strike(&mut self, place: &Place) -> String {
@@ -218,14 +226,10 @@ impl Series {
 
     /// Runs on after the fault.
     fn watch(&mut self, place: &Place, at: Time, time: Duration) -> Watched {
-        let name = |n: &usize| self.world.layout.name(*n).clone();
-        let bad = &place.path[place.upper..=place.lower];
-        let bad: Vec<NodeId> = bad.iter().map(name).collect();
         let (mut moved, mut healed) = (None, None);
         while self.world.now < at + time {
             self.world.run_until(self.world.now + LOOK);
-            let now = &self.world.viewers[place.viewer].seen.path;
-            if moved.is_none() && !now.windows(bad.len()).any(|way| way == bad) {
+            if moved.is_none() && !self.is_at(place) {
                 let took = self.world.now.saturating_since(at);
                 moved = Some((took, self.way(place.viewer)));
             }
@@ -239,6 +243,14 @@ impl Series {
             }
         }
         Watched { moved, healed }
+    }
+
+    /// Whether the viewer's way crosses the place of the fault.
+    fn is_at(&self, place: &Place) -> bool {
+        let bad = &place.path[place.upper..=place.lower];
+        let bad = || bad.iter().map(|n| self.world.layout.name(*n));
+        let now = &self.world.viewers[place.viewer].seen.path;
+        now.windows(bad().len()).any(|way| way.iter().eq(bad()))
     }
 
     /// A track between two edges on whose way the fault can happen, which has run for a while.

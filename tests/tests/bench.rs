@@ -96,6 +96,46 @@ fn viewers_go_on_when_their_publisher_comes_back_at_another_edge() {
     }
 }
 
+/// Three of each fault, on one backbone of real processes; the figures of a hundred are the bench's.
+#[test]
+fn a_lesson_outlives_each_fault_of_its_links_and_relays() {
+    let faults = ["blackhole", "oneway", "kill", "stop"];
+    let args = format!("failover --fault {} --trials 3 --seed 7", faults.join(","));
+    let report = bench(&args);
+    for fault in faults {
+        let of = |key: &str| number(&report, &format!("/faults/{fault}/{key}"));
+        assert_eq!(of("trials") + of("trials_failed"), 3.0, "{report}");
+        assert!(of("trials") >= 1.0, "{report}");
+        assert_eq!(of("frames_lost"), 0.0, "{report}");
+        assert_eq!(of("frames_repeated"), 0.0, "{report}");
+    }
+    assert!(number(&report, "/messages_sent") > 0.0, "{report}");
+    for wrong in [
+        "messages_lost",
+        "messages_repeated",
+        "messages_out_of_order",
+    ] {
+        assert_eq!(number(&report, &format!("/{wrong}")), 0.0, "{report}");
+    }
+}
+
+#[test]
+fn the_simulated_faults_have_their_figures() {
+    let report = bench("failover --sim --fault kill,brownout --trials 3");
+    for fault in ["kill", "brownout"] {
+        let of = |key: &str| number(&report, &format!("/faults/{fault}/{key}"));
+        assert_eq!(of("gap_ms/n"), 3.0, "{report}");
+        assert_eq!(of("frames_lost"), 0.0, "{report}");
+    }
+    assert_eq!(
+        number(&report, "/faults/brownout/returns_per_hour"),
+        0.0,
+        "{report}"
+    );
+    let downs = number(&report, "/false_downs/internet/per_link_hour");
+    assert!(downs <= 0.05, "{report}");
+}
+
 fn in_order(report: &Value) {
     assert_eq!(number(report, "/backwards"), 0.0, "{report}");
     assert_eq!(number(report, "/not_at_key"), 0.0, "{report}");

@@ -51,7 +51,9 @@ pub fn run(args: &Args) -> Outcome<Value> {
     for (asked, fault) in args.fault.iter().zip(faults) {
         let mut told = summed(&trials(args, fault, &profile));
         if fault == Fault::Brownout {
-            told["moves_per_hour"] = json!(standing(args, fault, &profile)?);
+            let (moves, returns) = standing(args, fault, &profile)?;
+            told["moves_per_hour"] = json!(moves);
+            told["returns_per_hour"] = json!(returns);
         }
         figures.insert(asked.name(), told);
     }
@@ -158,8 +160,8 @@ fn story(trial: &&Found) -> Value {
     })
 }
 
-/// How often the way moves in an hour of the fault.
-fn standing(args: &Args, fault: Fault, profile: &Profile) -> Outcome<u64> {
+/// How often the way moves in an hour of the fault, and comes back to it.
+fn standing(args: &Args, fault: Fault, profile: &Profile) -> Outcome<(u64, u64)> {
     // Of the first worlds one has a way on which it can happen.
     let mut worlds = 0..20;
     let moves = worlds.find_map(|world| begin(args, fault, profile, world).moves_within(STANDING));

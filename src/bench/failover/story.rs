@@ -62,12 +62,19 @@ fn failovers(state: &Value, stream: &str, elapsed: f64) -> Vec<(f64, String)> {
         let refused: String = refused
             .filter_map(|refused| Some(format!("; refused by {}", refused.as_str()?)))
             .collect();
+        let asked = failover["asked"].as_array().into_iter().flatten();
+        let way = |way: &Value| {
+            let nodes = way.as_array().into_iter().flatten();
+            let nodes: Vec<&str> = nodes.filter_map(Value::as_str).collect();
+            nodes.join(" ")
+        };
+        let asked: Vec<String> = asked.map(way).collect();
         let name = track.rsplit('/').next().unwrap_or(track);
         let told = format!(
-            "{node}: {name}: {} at {since:.0} ms, asked {} (number {}) at {}, confirmed at {}, taken at {}{refused}",
+            "{node}: {name}: {} at {since:.0} ms, asked for {}; {} at {}, confirmed at {}, taken at {}{refused}",
             failover["trouble"].as_str().unwrap_or("the table's word"),
+            asked.join(" or "),
             failover["to"].as_str().unwrap_or_default(),
-            failover["asked"],
             after("asked_after_ms"),
             after("confirmed_after_ms"),
             after("taken_after_ms"),
@@ -87,7 +94,7 @@ mod tests {
     fn steps_are_told_on_the_clock_of_the_fault() {
         let failover = |track: &str, ago_ms: f64| {
             json!({
-                "track": track, "trouble": "silence", "to": "b", "asked": 2, "refused": ["c: Loop"], "ago_ms": ago_ms,
+                "track": track, "trouble": "silence", "to": "b", "asked": [["c", "o"], ["b", "o"]], "refused": ["c: Loop"], "ago_ms": ago_ms,
                 "asked_after_ms": 1.0, "confirmed_after_ms": null, "taken_after_ms": 50.0,
             })
         };
@@ -100,7 +107,7 @@ mod tests {
         assert_eq!(told.len(), 1, "{told:?}");
         assert_eq!(
             told[0].1,
-            "a: video: silence at 100 ms, asked b (number 2) at 101, confirmed at never, taken at 150; refused by c: Loop"
+            "a: video: silence at 100 ms, asked for c o or b o; b at 101, confirmed at never, taken at 150; refused by c: Loop"
         );
     }
 }
