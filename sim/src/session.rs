@@ -281,8 +281,8 @@ impl World {
             }
             to_node::Message::Table(told) => self.table_told(node, &told),
             to_node::Message::Room(told) => self.room_told(node, &told),
-            // Only operators ask.
-            to_node::Message::Trace(_) => {}
+            // Only operators ask; and no room log is simulated here.
+            to_node::Message::Trace(_) | to_node::Message::Groups(_) => {}
         }
     }
 

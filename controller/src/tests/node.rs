@@ -195,6 +195,7 @@ impl Node {
                 let id = asked.id;
                 self.say(Said::Traced(control::Traced { id, tracks })).await;
             }
+            Told::Groups(_) => {}
             Told::Room(room) => {
                 let before = self.rooms.insert(room.room.clone(), room.clone());
                 if let Some(before) = before {
