@@ -129,6 +129,9 @@ impl World {
             held: held.then(|| (*state.table).clone()),
             streams: state.streams.values().cloned().collect(),
             carries: self.stats(node).tracks > 0,
+            // Its relays keep no logs on a disk.
+            disk: 0,
+            groups: Vec::new(),
         };
         let join = FromWord::Join(Box::new(join), fresh);
         self.say(node, join);
