@@ -15,7 +15,6 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    attach,
     calls::Served,
     control::{Link as ControlLink, derive},
     engine::Engine,
@@ -67,9 +66,8 @@ impl Shared {
             .collect();
         let told = self.routes.borrow().clone();
         let directory = self.directory.borrow().clone();
-        let mut routes = derive(&told, &directory, self.config.role, &connected);
-        attach::best_first(&mut routes, &self.config.node);
-        let routes = Arc::new(routes);
+        let me = (&self.config.node, self.config.role);
+        let routes = Arc::new(derive(&told, &directory, me, &connected));
         if **self.ways.borrow() != *routes {
             self.engine.handle(Input::Routes(routes.clone()));
             self.ways.send_replace(routes);

@@ -182,18 +182,21 @@ impl Consumer {
         untold.map(|(group, _)| *group)
     }
 
-    /// How many frames of the groups it saw, first to last, did not come.
-    pub(crate) fn missing(&self, len: impl Fn(u64) -> u64) -> u64 {
-        let (Some((first, seen)), Some((last, _))) =
-            (self.groups.first_key_value(), self.groups.last_key_value())
-        else {
+    /// The newest group it saw.
+    pub(crate) fn newest(&self) -> u64 {
+        self.groups.last_key_value().map_or(0, |(group, _)| *group)
+    }
+
+    /// How many frames of the groups from the first it saw to the one before `last` did not come.
+    pub(crate) fn missing(&self, last: u64, len: impl Fn(u64) -> u64) -> u64 {
+        let Some((first, seen)) = self.groups.first_key_value() else {
             return 0;
         };
-        if first == last {
+        if *first >= last {
             return 0;
         }
         let skipped_first = len(*first).saturating_sub(seen.next);
-        let later = (first + 1..*last).map(|group| {
+        let later = (first + 1..last).map(|group| {
             let came = self.groups.get(&group).map_or(0, |seen| seen.next);
             len(group).saturating_sub(came)
         });

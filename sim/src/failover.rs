@@ -26,6 +26,8 @@ const STEADY: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(20);
 /// How long after the fault it is watched.
 const AFTER: Duration = Duration::from_secs(8);
+/// How long after that a frame counts as lost.
+const LATE: Duration = Duration::from_secs(2);
 /// How long the repair takes to be felt: a redial, fresh measures, a table.
 const MEND: Duration = Duration::from_secs(12);
 /// A frame of sound.
@@ -55,10 +57,13 @@ pub enum Fault {
 pub struct Found {
     /// What failed, for people.
     pub place: String,
-    /// The longest time without a frame.
+    /// The longest time without a frame, of those that began before the track had left its place and
+    /// came again.
     pub gap: Duration,
     /// When it began, in ms after the fault: before it where the last frame before was lost.
     pub gap_began_ms: i64,
+    /// The longest one after that: packets lost on the way it has now, further moves.
+    pub later_gap: Duration,
     /// From whoever lost its upstream over the first new way to the nearest node that had the track.
     pub backup_rtt: Duration,
     /// From the fault until the track left its place; `None`: it did not.
@@ -106,10 +111,16 @@ impl Series {
         let moves = self.world.viewers[viewer].moves;
         self.world.viewers[viewer].seen.longest_gap = Duration::ZERO;
         let what = self.strike(&place);
-        let moved = self.watch(&place, at, AFTER);
+        let Watched { moved, healed } = self.watch(&place, at, AFTER);
         let world = &mut self.world;
-        let seen = &world.viewers[viewer].seen;
-        let silent = world.now.saturating_since(seen.last_frame.unwrap_or(at));
+        let (gap, began) = healed.unwrap_or_else(|| longest(world, viewer, at));
+        let later_gap = match healed {
+            Some(_) => longest(world, viewer, at).0,
+            None => Duration::ZERO,
+        };
+        // What is sent again of a group may come after the next ones.
+        let newest = world.viewers[viewer].seen.newest();
+        world.run(LATE);
         let (moved, after) = moved.unzip();
         let way = |nodes: &[usize]| {
             let names: Vec<&str> = nodes
@@ -123,17 +134,14 @@ impl Series {
             way(&place.path),
             way(after.as_deref().unwrap_or_default())
         );
-        let began = match silent > seen.longest_gap {
-            true => seen.last_frame.unwrap_or(at),
-            false => seen.longest_from,
-        };
         let found = Found {
             place: what,
-            gap: seen.longest_gap.max(silent),
+            gap,
             gap_began_ms: (began.as_micros() as i64 - at.as_micros() as i64) / 1_000,
+            later_gap,
             backup_rtt: after.map_or(Duration::ZERO, |after| way_back(world, &place, &after)),
             moved,
-            frames_lost: world.missing(viewer),
+            frames_lost: world.missing_before(viewer, newest),
             moves: world.viewers[viewer].moves - moves,
             way,
             story: story(world, viewer, at),
@@ -208,12 +216,12 @@ impl Series {
         self.world.unpublish(slot);
     }
 
-    /// Runs on after the fault; when the track had left its place, and its way then.
-    fn watch(&mut self, place: &Place, at: Time, time: Duration) -> Option<(Duration, Vec<usize>)> {
+    /// Runs on after the fault.
+    fn watch(&mut self, place: &Place, at: Time, time: Duration) -> Watched {
         let name = |n: &usize| self.world.layout.name(*n).clone();
         let bad = &place.path[place.upper..=place.lower];
         let bad: Vec<NodeId> = bad.iter().map(name).collect();
-        let mut moved = None;
+        let (mut moved, mut healed) = (None, None);
         while self.world.now < at + time {
             self.world.run_until(self.world.now + LOOK);
             let now = &self.world.viewers[place.viewer].seen.path;
@@ -221,8 +229,16 @@ impl Series {
                 let took = self.world.now.saturating_since(at);
                 moved = Some((took, self.way(place.viewer)));
             }
+            let seen = &self.world.viewers[place.viewer].seen;
+            if let Some((took, _)) = moved
+                && healed.is_none()
+                && seen.last_frame.is_some_and(|last| last > at + took)
+            {
+                healed = Some((seen.longest_gap, seen.longest_from));
+                self.world.viewers[place.viewer].seen.longest_gap = Duration::ZERO;
+            }
         }
-        moved
+        Watched { moved, healed }
     }
 
     /// A track between two edges on whose way the fault can happen, which has run for a while.
@@ -303,6 +319,21 @@ struct Place {
     bytes: [u64; 2],
 }
 
+struct Watched {
+    /// When the track had left its place, after the fault, and its way then.
+    moved: Option<(Duration, Vec<usize>)>,
+    /// The longest gap until it came again, and when it began.
+    healed: Option<(Duration, Time)>,
+}
+
+/// The longest gap that a viewer has seen or sees now, and when it began.
+fn longest(world: &World, viewer: usize, fault: Time) -> (Duration, Time) {
+    let seen = &world.viewers[viewer].seen;
+    let last = seen.last_frame.unwrap_or(fault);
+    let silent = (world.now.saturating_since(last), last);
+    silent.max((seen.longest_gap, seen.longest_from))
+}
+
 /// What nodes tell of their failovers of a viewer's track since the fault.
 fn story(world: &World, viewer: usize, fault: Time) -> Vec<String> {
     let track = &world.viewers[viewer].seen.track;
@@ -314,13 +345,18 @@ fn story(world: &World, viewer: usize, fault: Time) -> Vec<String> {
         };
         let failovers = node.core.iter().flat_map(|core| core.failovers());
         for failover in failovers.filter(|f| f.track == *track && ms(f.taken_at) >= 0) {
+            let way = |way: &Vec<NodeId>| {
+                let nodes: Vec<&str> = way.iter().map(NodeId::as_str).collect();
+                nodes.join(" ")
+            };
+            let asked: Vec<String> = failover.asked.iter().map(way).collect();
             told.push(format!(
-                "{}: {:?} at {} ms, asked {} of {} at {}, confirmed {:?}, taken {}, refused {:?}",
+                "{}: {:?} at {} ms, asked for {}, {} at {}, confirmed {:?}, taken {}, refused {:?}",
                 world.layout.name(at),
                 failover.trouble,
                 ms(failover.since),
+                asked.join(" or "),
                 failover.to,
-                failover.asked,
                 ms(failover.asked_at),
                 failover.confirmed_at.map(ms),
                 ms(failover.taken_at),

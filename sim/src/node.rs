@@ -328,7 +328,8 @@ impl World {
         connected.sort();
         connected.dedup_by(|a, b| a.0 == b.0);
         let state = &mut self.nodes[node];
-        let routes = tables::derive(&state.table, &state.directory, role, &connected);
+        let me = (self.layout.name(node), role);
+        let routes = tables::derive(&state.table, &state.directory, me, &connected);
         if *state.ways != routes {
             let routes = Arc::new(routes);
             state.ways = routes.clone();

@@ -455,9 +455,16 @@ impl World {
 
     /// How many frames a viewer misses, from the first group it saw to the one before the last.
     pub fn missing(&self, viewer: usize) -> u64 {
+        self.missing_before(viewer, self.viewers[viewer].seen.newest())
+    }
+
+    /// The same to the one before `last`.
+    pub(crate) fn missing_before(&self, viewer: usize, last: u64) -> u64 {
         let seen = &self.viewers[viewer].seen;
         let truth = self.truth.get(&seen.track);
-        seen.missing(|group| truth.and_then(|t| t.get(&group)).copied().unwrap_or(0))
+        seen.missing(last, |group| {
+            truth.and_then(|t| t.get(&group)).copied().unwrap_or(0)
+        })
     }
 }
 

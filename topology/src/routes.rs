@@ -100,6 +100,13 @@ impl Routes {
         ways
     }
 
+    /// The relays over which an edge is reached and to which a path of the default class leads, best
+    /// first.
+    pub fn entries<'a>(&'a self, edge: &NodeId) -> impl Iterator<Item = &'a NodeId> {
+        let attached = self.attached.get(edge).into_iter().flatten();
+        attached.filter(|relay| self.paths.contains_key(*relay))
+    }
+
     /// Whether a way of [`ways`](Routes::ways) is open to a new track: it crosses no full link.
     pub fn is_open(&self, me: &NodeId, way: &[NodeId]) -> bool {
         let pulling = std::iter::once(me).chain(way);

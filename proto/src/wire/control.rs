@@ -122,14 +122,17 @@ pub enum EndReason {
     Superseded = 10,
 }
 
-/// A subscription was refused or ended; no group follows.
+/// A subscription was refused or ended; no group is opened any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct End {
     /// The subscription.
     pub id: u64,
     /// Why.
     pub reason: EndReason,
-    /// The same in words, for logs; at most 256 bytes.
+    /// How many groups' streams were opened for it: the last of them may still be on their way, each
+    /// on its own.
+    pub streams: u64,
+    /// The reason in words, for logs; at most 256 bytes.
     pub message: String,
 }
 
@@ -250,6 +253,7 @@ impl Message {
                 out.varint(END);
                 out.varint(m.id);
                 out.put_u8(m.reason as u8);
+                out.varint(m.streams);
                 out.prefixed(clip(&m.message, MAX_REASON).as_bytes());
             }
             Message::Unsubscribe(m) => {
@@ -322,6 +326,7 @@ impl Message {
             END => Message::End(End {
                 id: r.varint("subscription")?,
                 reason: EndReason::from_code(r.u8("reason")?)?,
+                streams: r.varint("streams")?,
                 message: r.text("reason text", MAX_REASON)?,
             }),
             UNSUBSCRIBE => Message::Unsubscribe(Unsubscribe {

@@ -11,7 +11,7 @@ use longspan_topology::{
     tables::{self, Refusal},
 };
 
-use crate::node::Directory;
+use crate::{attach, node::Directory};
 
 /// Why a table was refused; the words go into the NACK.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -55,11 +55,12 @@ const LAST_RESORT_US: u64 = 1_000_000;
 
 /// What the core gets: the table, with where edges are attached as the directory tells it. An
 /// edge whose attachment is newer than its table gets ways over it: to the relay itself, and, as a
-/// last resort, to every other relay behind it.
+/// last resort, to every other relay behind it. An edge with a standby is reached over its best
+/// attachment first.
 pub fn derive(
     told: &Routes,
     directory: &Directory,
-    role: Role,
+    (me, role): (&NodeId, Role),
     connected: &[(NodeId, u64)],
 ) -> Routes {
     let mut routes = told.clone();
@@ -70,9 +71,14 @@ pub fn derive(
                 .insert(node.id.clone(), node.attached.clone());
         }
     }
-    if role == Role::Relay {
-        return routes;
+    if role == Role::Edge {
+        last_resorts(&mut routes, directory, connected);
     }
+    attach::best_first(&mut routes, me);
+    routes
+}
+
+fn last_resorts(routes: &mut Routes, directory: &Directory, connected: &[(NodeId, u64)]) {
     for (relay, rtt_us) in connected {
         let others = directory
             .nodes
@@ -96,7 +102,6 @@ pub fn derive(
             });
         }
     }
-    routes
 }
 
 #[cfg(test)]
@@ -181,13 +186,23 @@ mod tests {
     #[test]
     fn a_fresh_attachment_needs_no_new_table() {
         let told = routes(2, "c", &["b", "c"]);
-        let derived = derive(&told, &directory(), Role::Edge, &[(id("c"), 8_000)]);
+        let derived = derive(
+            &told,
+            &directory(),
+            (&id("edge"), Role::Edge),
+            &[(id("c"), 8_000)],
+        );
         assert_eq!(
             derived.ways(&id("a"), &id("c")),
             [vec![id("b"), id("c")], vec![id("c")]]
         );
         assert_eq!(derived.ways(&id("a"), &id("b")), [vec![id("c"), id("b")]]);
-        let relay = derive(&told, &directory(), Role::Relay, &[(id("c"), 8_000)]);
+        let relay = derive(
+            &told,
+            &directory(),
+            (&id("a"), Role::Relay),
+            &[(id("c"), 8_000)],
+        );
         assert_eq!(relay.paths, told.paths, "relays follow the table");
     }
 }

@@ -67,10 +67,9 @@ pub struct Forwarder {
 }
 
 /// How long after its upstream said "finished" a track's last groups are waited for at the most:
-/// they travel on streams of their own and may come later.
-const FINISH_HARD: Duration = Duration::from_secs(2);
-/// And how long a silence means that they are all here.
-pub(super) const FINISH_QUIET: Duration = Duration::from_millis(250);
+/// they travel on streams of their own and may come later, after a few losses on the longest link
+/// perhaps; a stream that was reset may never be heard of.
+const FINISH: Duration = Duration::from_secs(5);
 
 impl Forwarder {
     /// A node without peers and tracks.
@@ -333,16 +332,10 @@ impl Forwarder {
         let Some(track) = self.tracks.get_mut(key) else {
             return;
         };
-        if let Some(finishing) = &mut track.finishing
-            && finishing.hard.min(finishing.quiet) <= now
+        if let Some(finishing) = &track.finishing
+            && finishing.at <= now
         {
-            let open = track.active.as_ref().is_some_and(|l| !l.streams.is_empty());
-            if open && now < finishing.hard {
-                finishing.quiet = now + FINISH_QUIET;
-            } else {
-                self.end_track(now, key, EndReason::Finished, "the track is finished");
-                return;
-            }
+            return self.end_track(now, key, EndReason::Finished, "the track is finished");
         }
         let Some(track) = self.tracks.get_mut(key) else {
             return;
@@ -354,13 +347,31 @@ impl Forwarder {
     }
 
     /// The upstream said that the track is finished: it ends here when its last groups are in.
-    pub(super) fn finish(&mut self, now: Time, key: track::Key) {
+    pub(super) fn finish(&mut self, now: Time, key: track::Key, streams: u64) {
         if let Some(track) = self.tracks.get_mut(key) {
             track.finishing = Some(Finishing {
-                hard: now + FINISH_HARD,
-                quiet: now + FINISH_QUIET,
+                at: now + FINISH,
+                streams,
             });
             self.touch(key);
+        }
+        self.finish_if_whole(now, key);
+    }
+
+    /// Ends a track that its upstream said is finished, once all of its streams have come and ended.
+    pub(super) fn finish_if_whole(&mut self, now: Time, key: track::Key) {
+        let whole = self.tracks.get(key).is_some_and(|track| {
+            let leg = track.active.as_ref();
+            track
+                .finishing
+                .as_ref()
+                .zip(leg)
+                .is_some_and(|(finishing, leg)| {
+                    leg.opened >= finishing.streams && leg.streams.is_empty()
+                })
+        });
+        if whole {
+            self.end_track(now, key, EndReason::Finished, "the track is finished");
         }
     }
 

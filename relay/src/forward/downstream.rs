@@ -41,11 +41,11 @@ impl Forwarder {
             );
         }
         if let Err((reason, message)) = self.consider(now, key, &subscribe) {
-            self.refuse(key, subscribe.id, reason, &message);
+            self.refuse(key, subscribe.id, reason, 0, &message);
         }
     }
 
-    fn refuse(&mut self, peer: PeerKey, id: u64, reason: EndReason, message: &str) {
+    fn refuse(&mut self, peer: PeerKey, id: u64, reason: EndReason, streams: u64, message: &str) {
         self.stats.refused.count(reason);
         let mut message = message.to_owned();
         while message.len() > MAX_MESSAGE {
@@ -56,6 +56,7 @@ impl Forwarder {
             Message::End(End {
                 id,
                 reason,
+                streams,
                 message,
             }),
         );
@@ -96,6 +97,7 @@ impl Forwarder {
             return Err((EndReason::Unreachable, message));
         }
         let known = self.by_id.get(&subscribe.track).copied();
+        let mut turning = false;
         let track = match known.and_then(|known| Some((known, self.tracks.get(known)?))) {
             Some((known, track)) => {
                 if let Some(ended) = &track.ended {
@@ -106,7 +108,11 @@ impl Forwarder {
                     return Err((EndReason::NotFound, message));
                 }
                 if track.confirmed() {
-                    self.mergeable(track, crossed, subscribe.budget_ms)?;
+                    let merges = self.mergeable(track, crossed, subscribe.budget_ms);
+                    turning = merges.is_err() && self.turns(now, track, &peer.node);
+                    if !turning {
+                        merges?;
+                    }
                 } else if track.active.as_ref().is_some_and(|l| l.node == peer.node) {
                     // Each asks the other. Both refuse and look elsewhere, sooner than a timeout.
                     return Err((EndReason::Loop, format!("{me} asks {} itself", peer.node)));
@@ -152,7 +158,10 @@ impl Forwarder {
             track.rate = track.rate.max(subscribe.rate);
             track.ticket = subscribe.ticket.clone();
         }
-        self.admit(now, track, receiver);
+        match (turning, crossed.last()) {
+            (true, Some(asker)) => self.turn(now, track, receiver, asker.clone()),
+            _ => self.admit(now, track, receiver),
+        }
         Ok(())
     }
 
@@ -318,7 +327,10 @@ impl Forwarder {
             return;
         };
         match entry.to {
-            To::Peer(peer, id) => self.refuse(peer, id, reason, message),
+            To::Peer(peer, id) => {
+                let streams = entry.opened();
+                self.refuse(peer, id, reason, streams, message);
+            }
             To::Local(local) => {
                 self.stats.refused.count(reason);
                 let event = LocalEvent::End {
@@ -356,6 +368,7 @@ impl Forwarder {
         if let Some(track) = self.tracks.get_mut(receiver.track) {
             track.receivers.retain(|other| *other != key);
             track.waiting.retain(|other| *other != key);
+            self.turn_over(now, receiver.track);
             self.rest(now, receiver.track);
         }
     }

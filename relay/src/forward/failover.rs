@@ -14,8 +14,8 @@ use super::{Trouble, track::Leg};
 /// So many are kept; of more the oldest are forgotten. One relay's death concerns all of its
 /// tracks: this is a sample of them then.
 const KEPT: usize = 64;
-/// So many refusals are kept of one track; later ones are only counted.
-pub const REFUSALS: usize = 8;
+/// So many askings and refusals are kept of one track; later ones are left out.
+const TRIES: usize = 8;
 
 /// One track that left its upstream for another.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,10 +26,10 @@ pub struct Failover {
     pub trouble: Option<Trouble>,
     /// Since when its upstream was in trouble, or it was to move.
     pub since: Time,
-    /// How many neighbours were asked, the last one included.
-    pub asked: u32,
-    /// Those of them that refused, oldest first, and why; none: no answer in time. At most
-    /// `REFUSALS`.
+    /// The ways that were asked for, oldest first: each begins with the neighbour that was asked. At
+    /// most `TRIES`.
+    pub asked: Vec<Vec<NodeId>>,
+    /// The neighbours that refused, oldest first, and why; none: no answer in time. At most `TRIES`.
     pub refused: Vec<(NodeId, Option<EndReason>)>,
     /// Where it comes from now.
     pub to: NodeId,
@@ -45,15 +45,21 @@ pub struct Failover {
 /// What was tried since a track's upstream is in trouble.
 #[derive(Debug, Default)]
 pub(super) struct Tries {
-    pub asked: u32,
-    /// Another neighbour was asked beside the one that does not answer, or there is none.
-    pub hedged: bool,
+    asked: Vec<Vec<NodeId>>,
+    /// When there was no other neighbour that could be asked beside one that does not answer.
+    pub no_hedge: Option<Time>,
     refused: Vec<(NodeId, Option<EndReason>)>,
 }
 
 impl Tries {
+    pub fn asked(&mut self, way: Vec<NodeId>) {
+        if self.asked.len() < TRIES {
+            self.asked.push(way);
+        }
+    }
+
     pub fn refused(&mut self, node: &NodeId, reason: Option<EndReason>) {
-        if self.refused.len() < REFUSALS {
+        if self.refused.len() < TRIES {
             self.refused.push((node.clone(), reason));
         }
     }

@@ -11,7 +11,6 @@ use longspan_proto::{
 use super::{
     Forwarder, Output, PeerKey, StreamKey,
     cache::{Appended, Cache, GROUP_OVERHEAD, Group, Opened, State},
-    core::FINISH_QUIET,
     peer::Incoming,
     track::{self, Purpose, Track, earlier},
 };
@@ -57,6 +56,7 @@ impl Forwarder {
         let Some(leg) = track.leg_mut(peer, sub) else {
             return;
         };
+        leg.opened += 1;
         if leg.streams.len() >= self.config.limits.open_groups {
             return self.disconnect(peer, "too many groups open on one subscription");
         }
@@ -78,7 +78,8 @@ impl Forwarder {
                 }
                 _ => {}
             }
-            return self.stop(peer, stream);
+            self.stop(peer, stream);
+            return self.finish_if_whole(now, key);
         }
         let Some(track) = self.tracks.get_mut(key) else {
             return;
@@ -132,13 +133,6 @@ impl Forwarder {
         let Some(track) = self.tracks.get_mut(key) else {
             return;
         };
-        if let Some(finishing) = &mut track.finishing {
-            finishing.quiet = now + FINISH_QUIET;
-            self.touch(key);
-        }
-        let Some(track) = self.tracks.get_mut(key) else {
-            return;
-        };
         // Before the frame is handed on, so that the new chain goes down before it. A standby that
         // brings what is held already is not there yet: what the old leg has on its way would be
         // missed until it is.
@@ -154,6 +148,11 @@ impl Forwarder {
                 // The move was given up instead.
                 return;
             }
+        }
+        if let Some(track) = self.tracks.get_mut(key)
+            && track.is_active(peer, sub)
+        {
+            track.fed_at = Some(now);
         }
         let appended = self.put_frame(now, key, group, index, frame, age_us);
         let held = self.tracks.get(key).and_then(|t| t.cache.get(group));
@@ -179,8 +178,14 @@ impl Forwarder {
         };
         let purpose = track.purpose(peer, incoming.sub);
         if let Some(group) = track.cache.get(number) {
-            let state = if group.dropped_at.is_some() || incoming.next > group.end() {
+            let state = if group.dropped_at.is_some() {
                 State::Broken
+            } else if incoming.next > group.end() {
+                // It left a hole, which the stream of another leg may be filling up.
+                match self.fed(track).contains(&number) {
+                    true => State::Open,
+                    false => State::Broken,
+                }
             } else if incoming.next == group.end() {
                 State::Complete
             } else {
@@ -194,6 +199,7 @@ impl Forwarder {
             self.backfilled(now, key);
         }
         self.watch_unfed(now, key);
+        self.finish_if_whole(now, key);
     }
 
     pub(super) fn group_reset(&mut self, now: Time, peer: PeerKey, stream: StreamKey) {
@@ -206,6 +212,7 @@ impl Forwarder {
             self.close_group(now, key, number, State::Broken);
         }
         self.watch_unfed(now, key);
+        self.finish_if_whole(now, key);
     }
 
     pub(super) fn group_dropped(&mut self, now: Time, peer: PeerKey, dropped: &GroupDropped) {
@@ -293,7 +300,7 @@ impl Forwarder {
     /// The groups that have an incoming stream.
     fn fed(&self, track: &Track) -> Vec<u64> {
         let standby = track.standby.as_ref().map(|(leg, _)| leg);
-        let legs = track.active.iter().chain(standby).chain(&track.hedge);
+        let legs = track.active.iter().chain(standby).chain(&track.hedges);
         legs.flat_map(|leg| {
             let peer = self.peers.get(&leg.peer);
             let incoming = move |stream| peer.and_then(|p| p.incoming.get(stream));

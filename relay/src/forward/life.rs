@@ -76,6 +76,13 @@ impl Forwarder {
         tracks.sort_by_key(|key| self.tracks.get(*key).map(|t| t.cache.priority()));
         tracks.dedup();
         for key in tracks {
+            if !avoided
+                && let Some(track) = self.tracks.get_mut(key)
+                && track.shift.attempts == 0
+            {
+                // It was to be looked at later; that was before this.
+                track.shift.next = None;
+            }
             if avoided {
                 self.stop_standby(now, key, peer);
                 if let Some(track) = self.tracks.get_mut(key) {
@@ -84,6 +91,13 @@ impl Forwarder {
                     track.shift.refused.clear();
                     if track.active.as_ref().is_some_and(|leg| leg.peer == peer) {
                         track.trouble = track.trouble.or(trouble);
+                        if let Some((_, purpose @ Purpose::Move)) = &mut track.standby {
+                            // It was about to leave anyway, and must now.
+                            *purpose = Purpose::Rescue;
+                            self.moves -= 1;
+                            self.rescues += 1;
+                            self.touch(key);
+                        }
                     }
                 }
             }
@@ -95,14 +109,11 @@ impl Forwarder {
     /// What comes from a peer in trouble is not completed from there: whoever lacks it gets it from
     /// the next upstream. Nor is it moved to.
     fn stop_standby(&mut self, now: Time, key: track::Key, peer: PeerKey) {
-        let track = self.tracks.get(key);
-        if let Some(sub) = track
-            .and_then(|t| t.hedge.as_ref())
-            .filter(|leg| leg.peer == peer)
-            .map(|leg| leg.sub)
-        {
+        let hedges = self.tracks.get(key).map_or(&[][..], |t| &t.hedges);
+        let hedge = hedges.iter().find(|leg| leg.peer == peer);
+        if let Some(sub) = hedge.map(|leg| leg.sub) {
             self.say_goodbye(peer, sub);
-            self.hedge_lost(now, key, None);
+            self.hedge_lost(now, key, (peer, sub), None);
         }
         let standby = self.tracks.get(key).and_then(|t| t.standby.as_ref());
         match standby.filter(|(leg, _)| leg.peer == peer) {
@@ -123,26 +134,32 @@ impl Forwarder {
         let asked = self.peers.get(&peer).map(|p| p.asked.values().copied());
         let tracks: BTreeSet<_> = asked.into_iter().flatten().collect();
         for key in tracks {
-            let Some(track) = self.tracks.get_mut(key) else {
-                continue;
-            };
-            if track.active.as_ref().is_none_or(|leg| leg.peer != peer) {
-                continue;
+            let active = self.tracks.get(key).and_then(|t| t.active.as_ref());
+            if active.is_some_and(|leg| leg.peer == peer) {
+                self.spare_track(now, key);
             }
-            track.trouble = None;
-            track.tries = Tries::default();
-            track.shift.refused.clear();
-            let rescue = matches!(track.standby, Some((_, Purpose::Rescue)));
-            if rescue && let Some((leg, _)) = self.take_standby(key) {
-                self.unsubscribe_leg(&leg);
-                self.drop_hedge(key);
-                self.stats.rescues_spared += 1;
-                self.watch_unfed(now, key);
-            }
-            self.touch(key);
-            self.backfill(now, key);
         }
         self.start_moves(now);
+    }
+
+    /// A track's upstream is in no trouble after all.
+    pub(super) fn spare_track(&mut self, now: Time, key: track::Key) {
+        let Some(track) = self.tracks.get_mut(key) else {
+            return;
+        };
+        track.trouble = None;
+        track.forsaken = None;
+        track.tries = Tries::default();
+        track.shift.refused.clear();
+        let rescue = matches!(track.standby, Some((_, Purpose::Rescue)));
+        if rescue && let Some((leg, _)) = self.take_standby(key) {
+            self.unsubscribe_leg(&leg);
+            self.drop_hedges(key);
+            self.stats.rescues_spared += 1;
+            self.watch_unfed(now, key);
+        }
+        self.touch(key);
+        self.backfill(now, key);
     }
 
     /// Subscriptions to a peer that is gone or down.
@@ -175,6 +192,7 @@ impl Forwarder {
             return;
         };
         track.shift.refused.clear();
+        track.forsaken = None;
         let tries = std::mem::take(&mut track.tries);
         if let Some((trouble, since)) = track.trouble.take() {
             if let Some(leg) = &track.active {

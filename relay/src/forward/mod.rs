@@ -26,6 +26,7 @@ mod core;
 mod downstream;
 mod failover;
 mod feed;
+mod hedge;
 mod life;
 mod local;
 mod moves;
@@ -37,6 +38,7 @@ mod stats;
 mod tests;
 mod track;
 mod transmit;
+mod turn;
 mod upstream;
 
 pub use config::{CacheConfig, Config, Limits};
@@ -261,6 +263,8 @@ pub enum Trouble {
     Degraded,
     /// The neighbour said that it will close.
     Leaving,
+    /// A node on the track's way has lost it.
+    Upstream,
 }
 
 impl Trouble {
@@ -272,6 +276,7 @@ impl Trouble {
             Trouble::Closed => "closed",
             Trouble::Degraded => "degraded",
             Trouble::Leaving => "leaving",
+            Trouble::Upstream => "upstream",
         }
     }
 }

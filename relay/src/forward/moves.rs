@@ -8,7 +8,7 @@ use std::time::Duration;
 use longspan_proto::{
     ids::{NodeId, Position},
     time::Time,
-    wire::{EndReason, Start},
+    wire::Start,
 };
 
 use longspan_topology::hysteresis;
@@ -16,6 +16,7 @@ use longspan_topology::hysteresis;
 use super::{
     Failover, Forwarder, PeerKey, StreamKey, Trouble,
     track::{self, Leg, Purpose, Track},
+    upstream::SILENT_STANDBY,
 };
 
 /// The pause before a failed move is tried again; doubled each time, at most
@@ -104,15 +105,19 @@ impl Forwarder {
         if track.standby.is_some() || track.finishing.is_some() || !track.wanted() {
             return Wish::None;
         }
-        let avoided = self.peers.get(&active.peer).is_some_and(|p| p.avoided());
+        let avoided =
+            self.peers.get(&active.peer).is_some_and(|p| p.avoided()) || track.forsaken.is_some();
         let too_long = track.chain.len() > self.config.hop_limit + 2;
         let elsewhere = |way: &Vec<NodeId>| way.first() != Some(&active.node);
         let mut ways = self.ways(track, false);
-        ways.retain(|way| !self.avoids(way) && !track.shift.refused.contains(&way[0]));
+        ways.retain(|way| {
+            !self.avoids(way) && !track.shift.refused.contains(&way[0]) && track.is_around(way)
+        });
         // A full link takes no track that came another way, while there is another way.
         let is_full = |way: &Vec<NodeId>| !self.routes.is_open(&self.config.node, way);
         if avoided || too_long {
-            ways.sort_by_key(is_full);
+            let nearness = self.nearness(track);
+            ways.sort_by_key(|way| (is_full(way), nearness(way)));
             return match ways.into_iter().find(elsewhere) {
                 Some(way) if avoided => Wish::Rescue(way),
                 Some(way) => Wish::Move(way, None),
@@ -132,8 +137,14 @@ impl Forwarder {
             None if strays => Wish::Move(best.clone(), None),
             None => Wish::None,
         };
-        match (wish, track.shift.held) {
-            (Wish::Move(..), Some(held)) if held > now => Wish::Later(held),
+        // Before the active leg has brought anything, nobody knows from where another one would have
+        // to go on.
+        let unknown = match active.fed {
+            true => None,
+            false => active.confirmed_at.map(|at| at + SILENT_STANDBY),
+        };
+        match (wish, track.shift.held.max(unknown)) {
+            (Wish::Move(..), Some(until)) if until > now => Wish::Later(until),
             (wish, _) => wish,
         }
     }
@@ -146,10 +157,31 @@ impl Forwarder {
         best.is_some() && active.is_some() && best != active
     }
 
-    fn avoids(&self, way: &[NodeId]) -> bool {
+    pub(super) fn avoids(&self, way: &[NodeId]) -> bool {
         let peer = way.first().and_then(|next| self.peer_of(next));
         let peer = peer.and_then(|peer| self.peers.get(&peer));
         peer.is_none_or(|peer| peer.avoided())
+    }
+
+    /// How soon a track may come from a way, in µs, for a rescue: what the table says of it; and what
+    /// is measured, if the neighbour is the origin itself. A table would use an edge's standby less
+    /// than it could. What is not known comes last.
+    pub(super) fn nearness(&self, track: &Track) -> impl Fn(&Vec<NodeId>) -> u64 {
+        let told = self.routes.priced(&self.config.node, &track.origin);
+        let neighbour = self
+            .peer_of(&track.origin)
+            .and_then(|key| self.peers.get(&key));
+        let direct = neighbour.and_then(|peer| peer.rtt);
+        move |way| {
+            let of_table = told
+                .iter()
+                .find(|(_, nodes)| nodes == way)
+                .map(|(cost, _)| *cost);
+            match (way.len(), direct) {
+                (1, Some(rtt)) => rtt.as_micros() as u64 / 2,
+                _ => of_table.unwrap_or(u64::MAX),
+            }
+        }
     }
 
     /// The best of these ways by what the table says and their first links have come to cost
@@ -211,18 +243,24 @@ impl Forwarder {
             Wish::Move(way, trouble) => (way, Purpose::Move, trouble),
             Wish::None | Wish::Later(_) => return self.plan_move(now, key),
         };
+        // Whether the neighbour or only the link to it is gone is not known: where the best way leads
+        // over the neighbour, one around it is asked for as well.
+        let doubtful = purpose == Purpose::Rescue && track.is_over(&way);
         let (start, budget_ms) = (self.start_of(track), track.budget_ms);
-        if let Some(leg) = self.ask(now, key, way, start, budget_ms, Vec::new())
+        if let Some(leg) = self.ask(now, key, &way, start, budget_ms, Vec::new())
             && let Some(track) = self.tracks.get_mut(key)
         {
             track.standby = Some((leg, purpose));
-            track.tries.asked += 1;
+            track.tries.asked(way);
             track.trouble = track.trouble.or(trouble.map(|trouble| (trouble, now)));
             match purpose {
                 Purpose::Rescue => self.rescues += 1,
                 _ => self.moves += 1,
             }
             self.touch(key);
+            if doubtful {
+                self.hedge(now, key);
+            }
         }
     }
 
@@ -235,98 +273,6 @@ impl Forwarder {
             Purpose::Backfill(_) => {}
         }
         Some(standby)
-    }
-
-    /// A way that begins at a neighbour which is neither in trouble nor asked, nor has refused.
-    fn fresh_way(&self, track: &Track) -> Option<Vec<NodeId>> {
-        let legs = track
-            .active
-            .iter()
-            .chain(track.standby.as_ref().map(|s| &s.0));
-        let asked: Vec<&NodeId> = legs.map(|leg| &leg.node).collect();
-        let fresh = |way: &Vec<NodeId>| {
-            !self.avoids(way) && !asked.contains(&&way[0]) && !track.shift.refused.contains(&way[0])
-        };
-        let mut ways = self.ways(track, false);
-        ways.retain(fresh);
-        // It may be the neighbour in trouble itself that is gone, not the link to it.
-        let over = |way: &Vec<NodeId>| track.active.as_ref().is_some_and(|a| way.contains(&a.node));
-        ways.sort_by_key(over);
-        ways.into_iter().next()
-    }
-
-    /// Whether another than the standby is asked, or could be.
-    pub(super) fn could_hedge(&self, key: track::Key) -> bool {
-        let track = self.tracks.get(key);
-        track.is_some_and(|track| track.hedge.is_some() || self.fresh_way(track).is_some())
-    }
-
-    /// Asks another neighbour beside a rescue that does not answer.
-    fn hedge(&mut self, now: Time, key: track::Key) {
-        let Some(track) = self.tracks.get_mut(key) else {
-            return;
-        };
-        track.tries.hedged = true;
-        self.touch(key);
-        let Some(track) = self.tracks.get(key) else {
-            return;
-        };
-        let Some(way) = self.fresh_way(track) else {
-            return;
-        };
-        let (start, budget_ms) = (self.start_of(track), track.budget_ms);
-        if let Some(leg) = self.ask(now, key, way, start, budget_ms, Vec::new())
-            && let Some(track) = self.tracks.get_mut(key)
-        {
-            track.hedge = Some(leg);
-            track.tries.asked += 1;
-        }
-    }
-
-    /// Gives the hedge up.
-    pub(super) fn drop_hedge(&mut self, key: track::Key) {
-        let hedge = self.tracks.get_mut(key).and_then(|t| t.hedge.take());
-        if let Some(leg) = hedge {
-            self.unsubscribe_leg(&leg);
-        }
-    }
-
-    /// The hedge is gone, and its peer knows: the next neighbour is asked in its place.
-    pub(super) fn hedge_lost(&mut self, now: Time, key: track::Key, reason: Option<EndReason>) {
-        let hedge = self.tracks.get_mut(key).and_then(|t| t.hedge.take());
-        if let Some(leg) = hedge {
-            self.release(&leg);
-            if let Some(track) = self.tracks.get_mut(key) {
-                track.tries.refused(&leg.node, reason);
-                track.shift.refused.push(leg.node);
-            }
-            self.hedge(now, key);
-        }
-        self.touch(key);
-    }
-
-    /// The hedge takes the place of the standby, which is gone.
-    pub(super) fn promote_hedge(&mut self, key: track::Key) -> bool {
-        let Some(track) = self.tracks.get_mut(key) else {
-            return false;
-        };
-        let Some(leg) = track.hedge.take() else {
-            return false;
-        };
-        track.standby = Some((leg, Purpose::Rescue));
-        self.rescues += 1;
-        self.touch(key);
-        true
-    }
-
-    /// Of standby and hedge this one feeds: it is the standby from now on.
-    pub(super) fn prefer(&mut self, key: track::Key, peer: PeerKey, sub: u64) {
-        if let Some(track) = self.tracks.get_mut(key)
-            && track.is_hedge(peer, sub)
-            && let (Some((standby, _)), Some(hedge)) = (&mut track.standby, &mut track.hedge)
-        {
-            std::mem::swap(standby, hedge);
-        }
     }
 
     /// The standby feeds: it takes over.
@@ -360,7 +306,7 @@ impl Forwarder {
         if let Some(old) = old {
             self.unsubscribe_leg(&old);
         }
-        self.drop_hedge(key);
+        self.drop_hedges(key);
         self.stats.moves_done += 1;
         self.has_upstream(now, key, chain, None);
     }
@@ -450,20 +396,7 @@ impl Forwarder {
 
     pub(super) fn standby_due(&mut self, now: Time, key: track::Key) {
         let due = |at: Option<Time>| at.is_some_and(|at| at <= now);
-        if let Some(leg) = self.tracks.get(key).and_then(|t| t.hedge.as_ref())
-            && due(leg.deadline)
-        {
-            let (peer, sub, confirmed) = (leg.peer, leg.sub, leg.confirmed());
-            if confirmed {
-                self.prefer(key, peer, sub);
-                return self.switch(now, key);
-            }
-            self.say_goodbye(peer, sub);
-            self.hedge_lost(now, key, None);
-        }
-        if due(self.tracks.get(key).and_then(Track::hedge_due)) {
-            self.hedge(now, key);
-        }
+        self.hedges_due(now, key);
         let Some((leg, purpose)) = self.tracks.get(key).and_then(|t| t.standby.as_ref()) else {
             return;
         };
@@ -519,7 +452,7 @@ impl Forwarder {
         let mut way = active.chain.clone();
         way.reverse();
         // Without a budget: it is old by nature, and wanted in order.
-        if let Some(leg) = self.ask(now, key, way, start, 0, Vec::new())
+        if let Some(leg) = self.ask(now, key, &way, start, 0, Vec::new())
             && let Some(track) = self.tracks.get_mut(key)
         {
             track.standby = Some((leg, Purpose::Backfill(now + BACKFILL_FOR)));

@@ -128,6 +128,8 @@ pub(super) struct Receiver {
     settled: u64,
     /// Streams open to it.
     open: usize,
+    /// Streams that were opened to it.
+    opened: u64,
 }
 
 impl Receiver {
@@ -154,6 +156,7 @@ impl Receiver {
             cursors: VecDeque::new(),
             settled: 0,
             open: 0,
+            opened: 0,
         }
     }
 
@@ -197,6 +200,11 @@ impl Receiver {
             (Start::Latest, Start::Latest) => false,
             _ => true,
         };
+    }
+
+    /// How many streams were opened to it so far.
+    pub(super) fn opened(&self) -> u64 {
+        self.opened
     }
 
     /// Whether it asked for the newest group.
@@ -368,6 +376,7 @@ impl Receiver {
         let Some(stream) = cursor.stream else {
             cursor.stream = Some(stream());
             self.open += 1;
+            self.opened += 1;
             let header = GroupHeader {
                 subscription: match self.to {
                     To::Peer(_, sub) => sub,

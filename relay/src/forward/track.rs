@@ -1,7 +1,5 @@
 //! A track as this node knows it: where it comes from, what of it is held, who gets it.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use longspan_proto::{
     ids::{NodeId, TrackId},
@@ -13,11 +11,6 @@ use super::{PeerKey, StreamKey, Trouble, cache::Cache, failover::Tries, receiver
 
 /// A track's key.
 pub(super) type Key = slab::Key<Track>;
-
-/// A neighbour that was asked for a track in trouble and has not answered after two probes' time
-/// is not waited for alone: what cut the upstream off may have cut it off as well. Most suspicions
-/// that are none are over by then.
-const HEDGE_AFTER: Duration = Duration::from_millis(50);
 
 /// A subscription of ours to a neighbour.
 #[derive(Debug)]
@@ -35,6 +28,8 @@ pub(super) struct Leg {
     pub(super) chain: Vec<NodeId>,
     /// It opened a group, or announced one dropped: it has begun to serve.
     pub(super) fed: bool,
+    /// How many streams it opened.
+    pub(super) opened: u64,
     /// It brought what is held already: a backfill has reached what the active leg brings.
     pub(super) overlaps: bool,
     /// Its open groups.
@@ -108,9 +103,9 @@ pub(super) struct Shift {
 #[derive(Debug)]
 pub(super) struct Finishing {
     /// When it ends at the latest.
-    pub(super) hard: Time,
-    /// When it ends if nothing comes any more.
-    pub(super) quiet: Time,
+    pub(super) at: Time,
+    /// How many streams come on the active leg in all.
+    pub(super) streams: u64,
 }
 
 /// See the module.
@@ -137,9 +132,8 @@ pub(super) struct Track {
     pub(super) expire: Option<Time>,
     pub(super) active: Option<Leg>,
     pub(super) standby: Option<(Leg, Purpose)>,
-    /// Another neighbour, asked beside a [`Purpose::Rescue`] that does not answer at once: whichever
-    /// feeds first stays.
-    pub(super) hedge: Option<Leg>,
+    /// Other neighbours, asked beside a [`Purpose::Rescue`] that does not answer at once.
+    pub(super) hedges: Vec<Leg>,
     /// The way that the last subscriber asked for.
     pub(super) hint: Vec<NodeId>,
     pub(super) rate: u64,
@@ -150,6 +144,10 @@ pub(super) struct Track {
     /// Why its upstream is, or was, in question, and since when; none once another feeds.
     pub(super) trouble: Option<(Trouble, Time)>,
     pub(super) tries: Tries,
+    /// A node on its way has lost it, and asks for it here.
+    pub(super) forsaken: Option<NodeId>,
+    /// When the active leg brought a frame last.
+    pub(super) fed_at: Option<Time>,
     pub(super) finishing: Option<Finishing>,
     /// When groups that lost their stream are given up.
     pub(super) unfed: Option<Time>,
@@ -174,7 +172,7 @@ impl Track {
             expire: None,
             active: None,
             standby: None,
-            hedge: None,
+            hedges: Vec::new(),
             hint: Vec::new(),
             rate: 0,
             budget_ms: 0,
@@ -183,6 +181,8 @@ impl Track {
             shift: Shift::default(),
             trouble: None,
             tries: Tries::default(),
+            forsaken: None,
+            fed_at: None,
             finishing: None,
             unfed: None,
             idle: None,
@@ -206,10 +206,9 @@ impl Track {
 
     pub(super) fn leg_mut(&mut self, peer: PeerKey, sub: u64) -> Option<&mut Leg> {
         let standby = self.standby.as_mut().map(|(leg, _)| leg);
-        [self.active.as_mut(), standby, self.hedge.as_mut()]
-            .into_iter()
-            .flatten()
-            .find(|leg| leg.is(peer, sub))
+        let hedges = self.hedges.iter_mut();
+        let mut legs = self.active.iter_mut().chain(standby).chain(hedges);
+        legs.find(|leg| leg.is(peer, sub))
     }
 
     /// Whether it is the active leg.
@@ -217,7 +216,7 @@ impl Track {
         self.active.as_ref().is_some_and(|leg| leg.is(peer, sub))
     }
 
-    /// The purpose of the standby or the hedge, if it is this one.
+    /// The purpose of the standby or of a hedge, if it is this one.
     pub(super) fn purpose(&self, peer: PeerKey, sub: u64) -> Option<Purpose> {
         if self.is_hedge(peer, sub) {
             return Some(Purpose::Rescue);
@@ -226,16 +225,18 @@ impl Track {
         leg.is(peer, sub).then_some(*purpose)
     }
 
-    /// Whether it is the hedge.
-    pub(super) fn is_hedge(&self, peer: PeerKey, sub: u64) -> bool {
-        self.hedge.as_ref().is_some_and(|leg| leg.is(peer, sub))
+    /// Whether a way leads over the neighbour that the track comes from.
+    pub(super) fn is_over(&self, way: &[NodeId]) -> bool {
+        self.active
+            .as_ref()
+            .is_some_and(|leg| way.contains(&leg.node))
     }
 
-    /// When another neighbour is asked beside the rescue; None: never, or it was already.
-    pub(super) fn hedge_due(&self) -> Option<Time> {
-        let (leg, purpose) = self.standby.as_ref()?;
-        let alone = *purpose == Purpose::Rescue && !leg.confirmed() && !self.tries.hedged;
-        alone.then(|| leg.asked_at + HEDGE_AFTER)
+    /// Whether a way does not lead over a node that has lost the track.
+    pub(super) fn is_around(&self, way: &[NodeId]) -> bool {
+        self.forsaken
+            .as_ref()
+            .is_none_or(|node| !way.contains(node))
     }
 
     /// When something is due.
@@ -248,11 +249,12 @@ impl Track {
             };
             earlier(leg.deadline, backfill)
         });
-        let finishing = self.finishing.as_ref().map(|f| f.hard.min(f.quiet));
+        let hedges = self.hedges.iter().filter_map(|leg| leg.deadline).min();
+        let finishing = self.finishing.as_ref().map(|f| f.at);
         [
             active,
             standby,
-            self.hedge.as_ref().and_then(|leg| leg.deadline),
+            hedges,
             self.hedge_due(),
             self.expire,
             self.search.next,

@@ -31,9 +31,14 @@ impl Forwarder {
         let me = &self.config.node;
         let mut ways = self.routes.ways(me, &track.origin);
         if !track.hint.is_empty() {
-            // The way that was asked for goes first as long as it was not tried.
-            let fresh = track.search.rounds == 0 && track.chain.is_empty();
+            // Who is asked for it goes the way that was asked for, as long as it was not tried; whoever
+            // has receivers already goes by the table.
+            let fresh = track.search.rounds == 0 && track.receivers.is_empty();
             ways.insert(if fresh { 0 } else { ways.len() }, track.hint.clone());
+        }
+        // Last, without any other relay between, where there is a connection.
+        for relay in self.routes.entries(&track.origin) {
+            ways.push(vec![relay.clone(), track.origin.clone()]);
         }
         ways.push(vec![track.origin.clone()]);
         ways.retain(|way| {
@@ -106,11 +111,11 @@ impl Forwarder {
             return self.round_failed(now, key);
         };
         let (start, budget_ms) = (self.start_of(track), track.budget_ms);
-        if let Some(leg) = self.ask(now, key, way, start, budget_ms, crossed)
+        if let Some(leg) = self.ask(now, key, &way, start, budget_ms, crossed)
             && let Some(track) = self.tracks.get_mut(key)
         {
             track.active = Some(leg);
-            track.tries.asked += 1;
+            track.tries.asked(way);
         }
     }
 
@@ -133,7 +138,7 @@ impl Forwarder {
         &mut self,
         now: Time,
         key: track::Key,
-        way: Vec<NodeId>,
+        way: &[NodeId],
         start: Start,
         budget_ms: u32,
         mut crossed: Vec<NodeId>,
@@ -173,6 +178,7 @@ impl Forwarder {
             confirmed_at: None,
             chain: Vec::new(),
             fed: false,
+            opened: 0,
             overlaps: false,
             streams: Vec::new(),
         })
@@ -273,7 +279,7 @@ impl Forwarder {
                 && let Some((leg, _)) = self.take_standby(key)
             {
                 self.unsubscribe_leg(&leg);
-                self.drop_hedge(key);
+                self.drop_hedges(key);
             }
             self.has_upstream(now, key, chain, ok.first);
         }
@@ -372,7 +378,7 @@ impl Forwarder {
             .is_some_and(|leg| leg.confirmed());
         match end.reason {
             // Its last groups may still be on their way: the leg stays until they are in.
-            EndReason::Finished if active && fed => self.finish(now, key),
+            EndReason::Finished if active && fed => self.finish(now, key, end.streams),
             EndReason::Finished | EndReason::Superseded if active => {
                 if let Some(leg) = track.active.take() {
                     self.release(&leg);
@@ -420,7 +426,7 @@ impl Forwarder {
         };
         if track.is_hedge(peer, sub) {
             let reason = track.search.reason.take();
-            return self.hedge_lost(now, key, reason);
+            return self.hedge_lost(now, key, (peer, sub), reason);
         }
         if track.purpose(peer, sub).is_some() {
             return self.standby_lost(now, key);
@@ -444,10 +450,10 @@ impl Forwarder {
             if let Some((leg, _)) = self.take_standby(key) {
                 self.unsubscribe_leg(&leg);
             }
-            self.drop_hedge(key);
+            self.drop_hedges(key);
             return self.rest(now, key);
         }
-        if let Some(hedge) = track.hedge.as_ref().filter(|leg| leg.confirmed()) {
+        if let Some(hedge) = track.hedges.iter().find(|leg| leg.confirmed()) {
             let (peer, sub) = (hedge.peer, hedge.sub);
             self.prefer(key, peer, sub);
         }
@@ -462,7 +468,7 @@ impl Forwarder {
                 if chain.is_empty() {
                     self.promote_hedge(key);
                 } else {
-                    self.drop_hedge(key);
+                    self.drop_hedges(key);
                     self.has_upstream(now, key, chain, None);
                 }
             }
@@ -543,7 +549,7 @@ impl Forwarder {
     pub(super) fn drop_legs(&mut self, now: Time, key: track::Key) {
         let active = self.tracks.get_mut(key).and_then(|t| t.active.take());
         let standby = self.take_standby(key).map(|(leg, _)| leg);
-        self.drop_hedge(key);
+        self.drop_hedges(key);
         for leg in [active, standby].into_iter().flatten() {
             self.unsubscribe_leg(&leg);
         }

@@ -236,7 +236,7 @@ impl Handle {
                     "track": failover.track.to_string(),
                     "trouble": failover.trouble.map(Trouble::as_str),
                     "to": failover.to,
-                    "asked": failover.asked,
+                    "asked": failover.asked.iter().map(|way| way.iter().map(NodeId::as_str).collect::<Vec<_>>()).collect::<Vec<_>>(),
                     "refused": refused,
                     "ago_ms": ms(now.saturating_since(failover.since).as_micros()),
                     "asked_after_ms": after(failover.asked_at),

@@ -108,7 +108,8 @@ fn begin(args: &Args, fault: Fault, profile: &Profile, world: u64) -> Series {
 }
 
 fn summed(found: &[Found]) -> Value {
-    let [mut gap, mut gap_beyond, mut moved] = [(); 3].map(|()| report::Distribution::new());
+    let [mut gap, mut gap_beyond, mut later_gap, mut moved] =
+        [(); 4].map(|()| report::Distribution::new());
     let mut frames_lost = 0;
     let us = |time: Duration| time.as_micros() as u64;
     let mut slowest: Vec<&Found> = found.iter().collect();
@@ -116,6 +117,7 @@ fn summed(found: &[Found]) -> Value {
     for trial in found {
         gap.record_us(us(trial.gap));
         gap_beyond.record_us(us(beyond(trial)));
+        later_gap.record_us(us(trial.later_gap));
         if let Some(after) = trial.moved {
             moved.record_us(us(after));
         }
@@ -127,6 +129,7 @@ fn summed(found: &[Found]) -> Value {
         "trials": found.len(),
         "gap_ms": gap.json(),
         "gap_minus_backup_rtt_ms": gap_beyond.json(),
+        "later_gap_ms": later_gap.json(),
         "moved_ms": moved.json(),
         "not_moved": found.iter().filter(|trial| trial.moved.is_none()).count(),
         "moves_max": moves.iter().max(),
@@ -148,6 +151,7 @@ fn story(trial: &&Found) -> Value {
         "way": trial.way,
         "gap_ms": trial.gap.as_millis() as u64,
         "gap_began_ms": trial.gap_began_ms,
+        "later_gap_ms": trial.later_gap.as_millis() as u64,
         "way_back_ms": trial.backup_rtt.as_millis() as u64,
         "moved_ms": trial.moved.map(|moved| moved.as_millis() as u64),
         "story": trial.story,

@@ -65,8 +65,8 @@ fn golden_bytes() {
             ),
             (Message::Update(Update { id: 5, chain: vec![node("c")] }), b"\x05\x03\x05\x01\x01c"),
             (
-                Message::End(End { id: 5, reason: EndReason::Loop, message: "loop".into() }),
-                b"\x08\x04\x05\x02\x04loop",
+                Message::End(End { id: 5, reason: EndReason::Loop, streams: 64, message: "loop".into() }),
+                b"\x0a\x04\x05\x02\x40\x40\x04loop",
             ),
             (Message::Unsubscribe(Unsubscribe { id: 5 }), b"\x02\x05\x05"),
             (Message::GroupDropped(GroupDropped { id: 5, group: 64, from_frame: 2 }), b"\x05\x06\x05\x40\x40\x02"),
@@ -133,6 +133,7 @@ fn limits_are_named() {
     let long = Message::End(End {
         id: 1,
         reason: EndReason::Limit,
+        streams: 0,
         message: "é".repeat(200),
     });
     let Message::End(end) = decoded(&encoded(&long)) else {
@@ -165,11 +166,11 @@ proptest! {
     }
 
     #[test]
-    fn answers_come_back(id in 0..1u64 << 62, chain in names(), first in proptest::option::of(position()), code in 0u8..=10, text in ".{0,60}") {
+    fn answers_come_back(id in 0..1u64 << 62, chain in names(), first in proptest::option::of(position()), code in 0u8..=10, streams in 0..1u64 << 62, text in ".{0,60}") {
         for message in [
             Message::Ok(Ok { id, chain: chain.clone(), first }),
             Message::Update(Update { id, chain: chain.clone() }),
-            Message::End(End { id, reason: EndReason::from_code(code).unwrap(), message: text.clone() }),
+            Message::End(End { id, reason: EndReason::from_code(code).unwrap(), streams, message: text.clone() }),
         ] {
             prop_assert_eq!(decoded(&encoded(&message)), message);
         }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use longspan_proto::wire::{GroupDropped, Message, Priority};
+use longspan_proto::{
+    ids::Position,
+    wire::{GroupDropped, Message, Priority, Start},
+};
 
 use super::{Input, LocalEvent, LocalKey, Lone, PeerKey, StreamKey, fed};
 
@@ -239,4 +242,36 @@ fn an_upstream_that_serves_but_leaves_a_group_out_is_not_waited_for() {
     assert_eq!(dropped(lone.events()), []);
     lone.after(Duration::from_millis(1));
     assert_eq!(dropped(lone.events()), [(3, 1)]);
+}
+
+#[test]
+fn a_hole_that_another_stream_is_filling_up_is_not_the_end_of_a_group() {
+    let mut lone = Lone::new();
+    let (up, a) = (lone.peer(1, "up"), lone.peer(2, "a"));
+    let start = |frame| Start::At(Position { group: 5, frame });
+    lone.asked_with(a, 0, &["up"], &["a"], start(29), 0);
+    lone.ok(up, 0, &["up"]);
+    // The packet in which group 5 goes on was lost; what is missing is fetched.
+    lone.open(up, 1, 0, 6, 0);
+    assert_eq!(lone.subscribed().last().map(|s| s.3), Some(start(0)));
+    lone.ok(up, 1, &["up"]);
+    lone.open(up, 2, 1, 5, 0);
+    for _ in 0..27 {
+        lone.frame(up, 2);
+    }
+    // It was only late.
+    lone.open(up, 0, 0, 5, 29);
+    for _ in 29..50 {
+        lone.frame(up, 0);
+    }
+    lone.finish(up, 0);
+    for _ in 27..50 {
+        lone.frame(up, 2);
+    }
+    lone.finish(up, 2);
+    let said = lone.said();
+    let dropped = |m: &(u64, Message)| matches!(m.1, Message::GroupDropped(_));
+    assert!(!said.iter().any(dropped), "{said:?}");
+    let sent = lone.sent(a);
+    assert_eq!(sent.iter().filter(|s| s.starts_with("frame")).count(), 21);
 }

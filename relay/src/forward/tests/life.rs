@@ -8,16 +8,19 @@ use longspan_proto::{
 };
 use longspan_topology::link::{Cause, Event, Why};
 
-use super::{Input, LocalEvent, LocalKey, Lone, Output, PeerKey, StreamKey, Trouble, node, nodes};
+use super::{
+    Input, LocalEvent, LocalKey, Lone, Output, PeerKey, StreamKey, Trouble, hedge::left, node,
+    nodes,
+};
 
-const WHY: Why = Why {
+pub(super) const WHY: Why = Why {
     cause: Cause::Silence,
     silence: Duration::from_millis(90),
     unanswered: 3,
 };
 const HOLD: Duration = Duration::from_secs(5);
 
-fn link(lone: &mut Lone, peer: PeerKey, event: Event) {
+pub(super) fn link(lone: &mut Lone, peer: PeerKey, event: Event) {
     lone.input(Input::Link { peer, event });
 }
 
@@ -25,11 +28,11 @@ fn cost(lone: &mut Lone, peer: PeerKey, extra_us: u64) {
     lone.input(Input::Cost { peer, extra_us });
 }
 
-fn at(group: u64, frame: u64) -> Start {
+pub(super) fn at(group: u64, frame: u64) -> Start {
     Start::At(Position { group, frame })
 }
 
-fn upstream(lone: &Lone) -> Option<String> {
+pub(super) fn upstream(lone: &Lone) -> Option<String> {
     let tracks = lone.core.tracks();
     let [.., upstream, _] = &tracks[0].chain[..] else {
         return None;
@@ -38,7 +41,7 @@ fn upstream(lone: &Lone) -> Option<String> {
 }
 
 /// A track from x (group 3, two frames), which y could bring as well.
-fn between() -> (Lone, PeerKey, PeerKey) {
+pub(super) fn between() -> (Lone, PeerKey, PeerKey) {
     let mut lone = Lone::new();
     let (x, y) = (lone.peer(1, "x"), lone.peer(2, "y"));
     lone.routes(&[&["x", "origin"], &["y", "origin"]]);
@@ -170,6 +173,7 @@ fn a_neighbour_that_refuses_a_rescue_is_passed_over_at_once() {
         Message::End(End {
             id,
             reason: EndReason::Loop,
+            streams: 0,
             message: String::new(),
         })
     };
@@ -367,156 +371,6 @@ fn live_sound_goes_before_what_a_mass_move_replays() {
         .position(|what| what.starts_with("frame"))
         .unwrap();
     assert!(sound <= 1, "its stream, then the frame: {:?}", &next[..5]);
-}
-
-/// The same with z, and x suspected: y was asked, and after a while z beside it.
-fn hedged() -> (Lone, [PeerKey; 3]) {
-    let (mut lone, x, y) = between();
-    let z = lone.peer(3, "z");
-    lone.routes(&[&["x", "origin"], &["y", "origin"], &["z", "origin"]]);
-    link(&mut lone, x, Event::Suspect(WHY));
-    assert_eq!(lone.subscribed()[0].0, 2);
-    lone.after(Duration::from_millis(49));
-    assert_eq!(lone.subscribed(), []);
-    lone.after(Duration::from_millis(1));
-    assert_eq!(lone.subscribed(), [(3, 0, vec!["origin".into()], at(3, 2))]);
-    (lone, [x, y, z])
-}
-
-/// Which of the peers were told that nothing more is wanted.
-fn left(lone: &mut Lone) -> Vec<u64> {
-    let said = lone.said().into_iter();
-    let left = said.filter(|(_, message)| matches!(message, Message::Unsubscribe(_)));
-    left.map(|(peer, _)| peer).collect()
-}
-
-#[test]
-fn of_two_that_are_asked_for_a_track_in_trouble_the_first_that_feeds_stays() {
-    for first in [1, 2] {
-        let (mut lone, peers) = hedged();
-        let (feeds, name) = (peers[first], ["x", "y", "z"][first]);
-        lone.ok(feeds, 0, &["origin", name]);
-        lone.open(feeds, 9, 0, 3, 2);
-        lone.frame(feeds, 9);
-        assert_eq!(upstream(&lone), Some(name.into()));
-        let mut left = left(&mut lone);
-        left.sort_unstable();
-        let others = [1, 2, 3].into_iter().filter(|n| *n != first as u64 + 1);
-        assert_eq!(left, others.collect::<Vec<_>>());
-        let stats = lone.core.stats();
-        assert_eq!((stats.rescues, stats.moves_done), (0, 1));
-        let told = lone.core.failovers().next().expect("it is told").clone();
-        assert_eq!((told.to, told.asked), (node(name), 2));
-    }
-}
-
-#[test]
-fn a_rescue_that_is_answered_in_time_is_not_doubled() {
-    let (mut lone, x, y) = between();
-    lone.peer(3, "z");
-    lone.routes(&[&["x", "origin"], &["y", "origin"], &["z", "origin"]]);
-    link(&mut lone, x, Event::Suspect(WHY));
-    lone.after(Duration::from_millis(40));
-    lone.ok(y, 0, &["origin", "y"]);
-    lone.outputs();
-    lone.after(Duration::from_millis(60));
-    assert_eq!(lone.subscribed(), []);
-}
-
-#[test]
-fn where_both_are_asked_one_refusal_leaves_the_other() {
-    let refusal = |id| {
-        Message::End(End {
-            id,
-            reason: EndReason::Unreachable,
-            message: String::new(),
-        })
-    };
-    for (refuses, answers) in [(1, 2), (2, 1)] {
-        let (mut lone, peers) = hedged();
-        lone.hear(peers[refuses], refusal(0));
-        assert_eq!(lone.subscribed(), [], "the other is asked already");
-        let (feeds, name) = (peers[answers], ["x", "y", "z"][answers]);
-        lone.ok(feeds, 0, &["origin", name]);
-        lone.open(feeds, 9, 0, 3, 2);
-        lone.frame(feeds, 9);
-        assert_eq!(upstream(&lone), Some(name.into()));
-        let told = lone.core.failovers().next().expect("it is told");
-        let refused = node(["x", "y", "z"][refuses]);
-        assert_eq!(told.refused, [(refused, Some(EndReason::Unreachable))]);
-        assert_eq!(lone.core.stats().rescues, 0);
-    }
-}
-
-#[test]
-fn a_verdict_leaves_both_that_are_asked_and_the_first_answer_decides() {
-    let (mut lone, [x, y, z]) = hedged();
-    link(&mut lone, x, Event::Down(WHY));
-    assert_eq!(lone.subscribed(), []);
-    lone.ok(z, 0, &["origin", "z"]);
-    lone.open(z, 9, 0, 3, 2);
-    lone.frame(z, 9);
-    assert_eq!(upstream(&lone), Some("z".into()));
-    // Too late.
-    lone.ok(y, 0, &["origin", "y"]);
-    assert_eq!(upstream(&lone), Some("z".into()));
-    assert_eq!(lone.core.stats().rescues, 0);
-}
-
-#[test]
-fn a_neighbour_that_is_heard_again_ends_both() {
-    let (mut lone, [x, ..]) = hedged();
-    link(&mut lone, x, Event::Up);
-    let mut left = left(&mut lone);
-    left.sort_unstable();
-    assert_eq!(left, [2, 3]);
-    lone.after(Duration::from_secs(30));
-    assert_eq!(upstream(&lone), Some("x".into()));
-    assert_eq!(lone.core.stats().rescues, 0);
-}
-
-#[test]
-fn trouble_of_either_that_is_asked_leaves_the_other() {
-    for troubled in [1, 2] {
-        let (mut lone, peers) = hedged();
-        link(&mut lone, peers[troubled], Event::Suspect(WHY));
-        let other = 3 - troubled;
-        let name = ["x", "y", "z"][other];
-        lone.outputs();
-        lone.ok(peers[other], 0, &["origin", name]);
-        lone.open(peers[other], 9, 0, 3, 2);
-        lone.frame(peers[other], 9);
-        assert_eq!(upstream(&lone), Some(name.into()));
-        lone.input(Input::PeerDown {
-            peer: peers[troubled],
-        });
-        assert_eq!(lone.core.stats().rescues, 0);
-    }
-}
-
-#[test]
-fn where_the_second_refuses_the_third_is_asked_beside_the_first() {
-    let (mut lone, [_, _, z]) = hedged();
-    let u = lone.peer(4, "u");
-    lone.routes(&[
-        &["x", "origin"],
-        &["y", "origin"],
-        &["z", "origin"],
-        &["u", "origin"],
-    ]);
-    lone.hear(
-        z,
-        Message::End(End {
-            id: 0,
-            reason: EndReason::Loop,
-            message: String::new(),
-        }),
-    );
-    assert_eq!(lone.subscribed(), [(4, 0, vec!["origin".into()], at(3, 2))]);
-    lone.ok(u, 0, &["origin", "u"]);
-    lone.open(u, 9, 0, 3, 2);
-    lone.frame(u, 9);
-    assert_eq!(upstream(&lone), Some("u".into()));
 }
 
 #[test]

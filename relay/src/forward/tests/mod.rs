@@ -2,9 +2,11 @@
 
 mod downstream;
 mod feed;
+mod hedge;
 mod hostile;
 mod life;
 mod transmit;
+mod turn;
 mod upstream;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use longspan_proto::{
     ids::Position,
-    wire::{End, EndReason, Message, Start, Update},
+    wire::{End, EndReason, Message, Start, Unsubscribe, Update},
 };
 
 use super::{Input, LocalEvent, LocalKey, Lone, PeerKey, fed, node, nodes};
@@ -16,6 +16,7 @@ fn end(lone: &mut Lone, peer: PeerKey, id: u64, reason: EndReason) {
         Message::End(End {
             id,
             reason,
+            streams: 0,
             message,
         }),
     );
@@ -229,30 +230,62 @@ fn a_refused_move_keeps_the_old_way_and_is_tried_a_few_times() {
     assert_eq!(lone.core.tracks()[0].chain, nodes(&["origin", "x", "me"]));
 }
 
-#[test]
-fn a_finished_track_ends_when_its_last_groups_are_in() {
+/// The upstream says that it is finished, and how many streams there were.
+fn finished(streams: u64) -> (Lone, PeerKey) {
     let (mut lone, up) = fed();
     lone.open(up, 0, 0, 0, 0);
     lone.frame(up, 0);
-    end(&mut lone, up, 0, EndReason::Finished);
-    lone.after(Duration::from_millis(300));
+    let message = String::new();
+    let end = End {
+        id: 0,
+        reason: EndReason::Finished,
+        streams,
+        message,
+    };
+    lone.hear(up, Message::End(end));
+    (lone, up)
+}
+
+fn is_over(lone: &mut Lone) -> bool {
+    let events = lone.events();
+    events.iter().any(
+        |event| matches!(event, LocalEvent::End { reason, .. } if *reason == EndReason::Finished),
+    )
+}
+
+#[test]
+fn a_finished_track_ends_when_its_last_groups_are_in_however_late() {
+    let (mut lone, up) = finished(2);
+    lone.after(Duration::from_secs(2));
     lone.frame(up, 0);
     lone.finish(up, 0);
-    assert!(
-        !lone
-            .events()
-            .iter()
-            .any(|e| matches!(e, LocalEvent::End { .. }))
-    );
-    lone.after(Duration::from_millis(300));
-    let events = lone.events();
-    let [LocalEvent::End { reason, .. }] = &events[..] else {
-        panic!("{events:?}");
-    };
-    assert_eq!(
-        (*reason, lone.core.stats().tracks),
-        (EndReason::Finished, 0)
-    );
+    assert!(!is_over(&mut lone), "another stream is on its way");
+    lone.after(Duration::from_secs(2));
+    lone.open(up, 1, 0, 1, 0);
+    lone.frame(up, 1);
+    assert!(!is_over(&mut lone));
+    lone.finish(up, 1);
+    assert!(is_over(&mut lone));
+    assert_eq!(lone.core.stats().tracks, 0);
+}
+
+#[test]
+fn a_finished_track_does_not_wait_for_ever_for_a_stream_that_was_reset_unheard() {
+    let (mut lone, up) = finished(2);
+    lone.finish(up, 0);
+    lone.after(Duration::from_millis(4_999));
+    assert!(!is_over(&mut lone));
+    lone.after(Duration::from_millis(1));
+    assert!(is_over(&mut lone));
+}
+
+#[test]
+fn a_stream_that_brings_nothing_new_counts_among_those_of_a_finished_track() {
+    let (mut lone, up) = finished(2);
+    lone.finish(up, 0);
+    // Of a group that is complete.
+    lone.open(up, 1, 0, 0, 0);
+    assert!(is_over(&mut lone));
 }
 
 #[test]
@@ -296,12 +329,14 @@ fn a_move_to_a_neighbour_that_by_now_comes_from_here_is_given_up() {
     lone.routes(&[&["x", "origin"], &["y", "origin"]]);
     lone.local(1, "origin");
     lone.ok(x, 0, &["origin", "x"]);
+    lone.open(x, 0, 0, 0, 0);
+    lone.frame(x, 0);
     lone.routes(&[&["y", "origin"], &["x", "origin"]]);
     // Both move to each other at once; each still says its old chain.
     lone.asked(y, 0, &["x", "origin"], &["y"]);
     lone.ok(y, 0, &["origin", "z", "y"]);
     lone.outputs();
-    lone.open(y, 0, 0, 0, 0);
+    lone.open(y, 0, 0, 0, 1);
     lone.frame(y, 0);
     let said = lone.said();
     assert!(
@@ -368,4 +403,40 @@ fn a_full_link_keeps_its_tracks_and_takes_no_new_ones_while_another_way_is_there
     lone.outputs();
     lone.asked(a, 1, &["origin"], &["a"]);
     assert_eq!(lone.subscribed(), [(4, 0, origin(), Start::Latest)]);
+}
+
+#[test]
+fn nothing_moves_before_the_upstream_has_begun_to_serve() {
+    let mut lone = Lone::new();
+    let x = lone.peer(1, "x");
+    lone.peer(2, "y");
+    lone.routes(&[&["x", "origin"], &["y", "origin"]]);
+    lone.local(1, "origin");
+    lone.ok(x, 0, &["origin", "x"]);
+    lone.outputs();
+    // What y would be asked for, the newest group there is then, may not be the one x begins with.
+    lone.routes(&[&["y", "origin"], &["x", "origin"]]);
+    assert_eq!(lone.subscribed(), []);
+    lone.open(x, 0, 0, 3, 0);
+    lone.frame(x, 0);
+    lone.after(Duration::from_millis(500));
+    let from = Start::At(Position { group: 3, frame: 1 });
+    assert_eq!(lone.subscribed(), [(2, 0, vec!["origin".into()], from)]);
+}
+
+#[test]
+fn a_track_that_is_only_cached_goes_the_way_that_is_asked_for() {
+    let mut lone = Lone::new();
+    let (a, x) = (lone.peer(1, "a"), lone.peer(2, "x"));
+    lone.peer(3, "y");
+    lone.routes(&[&["x", "origin"]]);
+    lone.asked(a, 0, &["x", "origin"], &["a"]);
+    lone.ok(x, 0, &["origin", "x"]);
+    lone.open(x, 0, 0, 3, 0);
+    lone.frame(x, 0);
+    lone.hear(a, Message::Unsubscribe(Unsubscribe { id: 0 }));
+    lone.after(Duration::from_secs(3));
+    lone.outputs();
+    lone.asked(a, 1, &["y", "origin"], &["a"]);
+    assert_eq!(lone.subscribed()[0].0, 3, "whoever asks knows why");
 }
