@@ -48,10 +48,13 @@ pub struct Site {
     pub free: Option<u64>,
 }
 
+/// The measured round trip between two relays in µs.
+type RoundTrip<'a> = dyn Fn(&NodeId, &NodeId) -> Option<u64> + 'a;
+
 /// All relays, and how far they are from each other.
 pub struct Backbone<'a> {
     sites: Vec<Site>,
-    rtt_us: Box<dyn Fn(&NodeId, &NodeId) -> Option<u64> + 'a>,
+    rtt_us: Box<RoundTrip<'a>>,
 }
 
 impl<'a> Backbone<'a> {
