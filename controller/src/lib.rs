@@ -12,6 +12,7 @@ mod driver;
 mod grpc;
 mod http;
 mod limits;
+mod placing;
 pub mod routes;
 pub mod state;
 pub mod store;

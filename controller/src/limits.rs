@@ -34,6 +34,13 @@ pub struct Limits {
     pub switches: usize,
     /// Claims and releases waiting for the store. Another is answered UNAVAILABLE.
     pub commits: usize,
+    /// Placement groups in the store. Regions that have none yet get none any more, and their rooms
+    /// no replicated log; groups that relays bring along beyond it are refused.
+    pub groups: usize,
+    /// How long after its lease's end a relay's parts in placement groups are given to another: a
+    /// member is not replaced for a blip. With the lease (15 s) it is replaced 25 s after its last
+    /// word, so that redundancy is back within 30 s of a lasting loss (DESIGN §5).
+    pub member_grace: Duration,
     /// What operators ask for at once (cordons, drains, costs, pins). Another is refused.
     pub overrides: usize,
     /// Traces of rooms under way. Another is answered with what the tables say only.
@@ -60,6 +67,8 @@ impl Default for Limits {
             events: 1_024,
             switches: 256,
             commits: 4_096,
+            groups: 4_096,
+            member_grace: Duration::from_secs(10),
             overrides: 4_096,
             traces: 64,
             recompute_every: Duration::from_millis(250),

@@ -129,6 +129,9 @@ impl World {
             held: held.then(|| (*state.table).clone()),
             streams: state.streams.values().cloned().collect(),
             carries: self.stats(node).tracks > 0,
+            // Its relays keep no logs on a disk.
+            disk: 0,
+            groups: Vec::new(),
         };
         let join = FromWord::Join(Box::new(join), fresh);
         self.say(node, join);
@@ -281,8 +284,8 @@ impl World {
             }
             to_node::Message::Table(told) => self.table_told(node, &told),
             to_node::Message::Room(told) => self.room_told(node, &told),
-            // Only operators ask.
-            to_node::Message::Trace(_) => {}
+            // Only operators ask; and no room log is simulated here.
+            to_node::Message::Trace(_) | to_node::Message::Groups(_) => {}
         }
     }
 

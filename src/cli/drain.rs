@@ -128,6 +128,13 @@ fn left(node: &Value) -> String {
         node["edges"].as_u64().unwrap_or_default()
     );
     let (homes, logs) = (node["homes"].as_u64().unwrap_or_default(), count("logs"));
+    let groups = node["groups"].as_array().map_or(0, Vec::len);
+    if groups > 0 {
+        let leads = node["leads"].as_u64().unwrap_or_default();
+        words.push_str(&format!(
+            ", in {groups} placement groups, {leads} of them led"
+        ));
+    }
     if homes.max(logs) > 0 {
         words.push_str(&format!(
             ", {homes} rooms in use and {logs} room logs at home here: they stay until the rooms \
@@ -165,9 +172,10 @@ fn told(plan: &Value, format: Format) -> Outcome {
     output::list(format, &all, &columns)?;
     output::print(&format!(
         "\nedges that attach elsewhere: {}\nrooms whose messages it orders, which stay until they \
-         are over: {}\nnothing was changed\n",
+         are over: {}\nplacement groups in which another takes its place: {}\nnothing was changed\n",
         output::cell(plan.get("edges")),
-        output::cell(plan.get("homes"))
+        output::cell(plan.get("homes")),
+        list("groups").len()
     ))
 }
 
@@ -184,5 +192,10 @@ mod tests {
         let node = json!({"homes": 2, "status": {"subscriptions": 4, "logs": 3}});
         assert!(left(&node).contains("2 rooms in use and 3 room logs"));
         assert!(left(&json!({"status": null})).contains("not said"));
+        let node = json!({"edges": 0, "leads": 1, "groups": [{}, {}], "status": {}});
+        assert_eq!(
+            left(&node),
+            "0 subscriptions, 0 tracks, 0 edges attached, in 2 placement groups, 1 of them led"
+        );
     }
 }

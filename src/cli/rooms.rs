@@ -18,6 +18,8 @@ pub enum Verb {
         #[command(flatten)]
         watch: Watch,
     },
+    /// The placement groups that keep the logs of rooms: who belongs to them, and what is wrong
+    Groups(Watch),
     /// The ways of a room's streams to every edge that serves it: by the tables, and as the nodes
     /// themselves say
     Trace {
@@ -61,6 +63,13 @@ pub async fn run(verb: Verb, context: &Context) -> Outcome {
             let show = async || show(&api.get(&path).await?, context.format);
             watch.repeat(show).await
         }
+        Verb::Groups(watch) => {
+            let show = async || {
+                let items = output::items(api.get("/groups").await?);
+                groups(items, context.format)
+            };
+            watch.repeat(show).await
+        }
         Verb::Trace { name, watch } => {
             let path = name.path("/trace");
             let show = async || {
@@ -98,8 +107,56 @@ fn ls(mut rooms: Vec<Value>, format: Format) -> Outcome {
             ("STREAMS", "/streams"),
             ("EDGES", "/edges"),
             ("HOME", "/home"),
+            ("GROUP", "/group"),
         ],
     )
+}
+
+fn groups(mut groups: Vec<Value>, format: Format) -> Outcome {
+    if format == Format::Table {
+        for group in &mut groups {
+            group["relays"] = relays(group).into();
+        }
+    }
+    output::list(
+        format,
+        &groups,
+        &[
+            ("GROUP", "/group"),
+            ("REGION", "/region"),
+            ("STATE", "/state"),
+            ("LEADER", "/leader"),
+            ("MEMBERS", "/relays"),
+            ("ROOMS", "/rooms"),
+            ("WHAT IS UNDER WAY", "/waits"),
+        ],
+    )
+}
+
+/// The relays of a group, with what is not as it should be about each.
+fn relays(group: &Value) -> String {
+    let members = group["members"].as_array().into_iter().flatten();
+    let told = members.map(|member| {
+        let mut notes = Vec::new();
+        if member["leaving"] == true {
+            notes.push("leaves".to_owned());
+        } else if member["role"] == "learner" || member["role"] == "none" {
+            notes.push("no vote yet".to_owned());
+        }
+        match member["standing"].as_str() {
+            Some("here") | None => {}
+            Some(standing) => notes.push(standing.replace('_', " ")),
+        }
+        if let Some(why) = member["halted"].as_str() {
+            notes.push(format!("halted: {why}"));
+        }
+        let node = member["node"].as_str().unwrap_or("?");
+        match notes.is_empty() {
+            true => node.to_owned(),
+            false => format!("{node} ({})", notes.join(", ")),
+        }
+    });
+    told.collect::<Vec<_>>().join(", ")
 }
 
 fn show(room: &Value, format: Format) -> Outcome {
@@ -110,9 +167,13 @@ fn show(room: &Value, format: Format) -> Outcome {
     let head = json!({
         "room": room["room"], "tenant": room["tenant"],
         "home": room["home"], "home generation": room["home_generation"],
+        "group": room["group"],
     });
     output::object(format, &head)?;
     output::print("\n")?;
+    if let Some(group) = room.get("placement") {
+        placement(group, format)?;
+    }
     output::list(
         format,
         &list("streams"),
@@ -133,6 +194,31 @@ fn show(room: &Value, format: Format) -> Outcome {
             ("MEMBERS", "/members"),
         ],
     )
+}
+
+/// Who keeps the room's log.
+fn placement(group: &Value, format: Format) -> Outcome {
+    let mut head = json!({ "log is": group["state"], "led by": group["leader"] });
+    if let Some(waits) = group["waits"].as_str() {
+        head["under way"] = waits.into();
+    }
+    output::object(format, &head)?;
+    output::print("\n")?;
+    let members = group["members"].as_array().cloned().unwrap_or_default();
+    output::list(
+        format,
+        &members,
+        &[
+            ("MEMBER", "/number"),
+            ("RELAY", "/node"),
+            ("ROLE", "/role"),
+            ("STANDING", "/standing"),
+            ("LEAVES", "/leaving"),
+            ("APPLIED", "/applied"),
+            ("HALTED", "/halted"),
+        ],
+    )?;
+    output::print("\n")
 }
 
 /// One item for each stream, edge, and way that some of its tracks take.
@@ -182,6 +268,21 @@ fn names(items: &Value, field: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_group_s_relays_are_told_with_what_is_wrong() {
+        let group = json!({"members": [
+            {"node": "hk-relay-1", "role": "leader", "standing": "here", "leaving": false},
+            {"node": "hk-relay-2", "role": "voter", "standing": "gone", "leaving": true},
+            {"node": "hk-relay-3", "role": "learner", "standing": "here", "leaving": false,
+             "halted": "entry 7"},
+        ]});
+        assert_eq!(
+            relays(&group),
+            "hk-relay-1, hk-relay-2 (leaves, gone), hk-relay-3 (no vote yet, halted: entry 7)"
+        );
+        assert_eq!(relays(&json!({})), "");
+    }
 
     #[test]
     fn a_trace_has_a_line_for_each_stream_edge_and_way() {

@@ -1,29 +1,32 @@
-//! The placement ring: which relays a room is at home on. Consistent hashing by the crate
-//! `hashring`, which has neither virtual nodes nor a stable hash of its own choice: both are here.
+//! The placement ring: which relays a room is at home on, and which placement group keeps its log.
+//! Consistent hashing by the crate `hashring`, which has neither virtual nodes nor a stable hash of
+//! its own choice: both are here.
 
 use std::{
     collections::HashSet,
     hash::{BuildHasher, Hasher},
+    sync::Arc,
 };
 
 use hashring::HashRing;
 use longspan_proto::ids::{NodeId, RoomName, Zone};
 
-/// Points of each relay on the ring: shares differ by about 1/√128 ≈ 9 %.
+/// Points of each relay (or group) on the ring: shares differ by about 1/√128 ≈ 9 %.
 pub const VIRTUAL_NODES: u32 = 128;
 
-/// A relay's point.
+/// A point of a relay or a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Point {
-    relay: usize,
+    /// Its place in the list that the ring is over.
+    place: usize,
     number: u32,
-    name: NodeId,
+    name: Arc<[u8]>,
 }
 
 /// Hashed by explicit bytes, so that every controller of every version places alike.
 impl std::hash::Hash for Point {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write(self.name.as_bytes());
+        state.write(&self.name);
         state.write(&[0]);
         state.write(&self.number.to_be_bytes());
     }
@@ -81,15 +84,7 @@ impl Ring {
         let mut relays: Vec<(NodeId, Zone)> = relays.into_iter().collect();
         relays.sort();
         relays.dedup();
-        let mut ring = HashRing::with_hasher(Stable);
-        let points = relays.iter().enumerate().flat_map(|(relay, (name, _))| {
-            (0..VIRTUAL_NODES).map(move |number| Point {
-                relay,
-                number,
-                name: name.clone(),
-            })
-        });
-        ring.batch_add(points.collect());
+        let ring = points(relays.iter().map(|(name, _)| name.as_bytes().into()));
         Ring { ring, relays }
     }
 
@@ -97,7 +92,7 @@ impl Ring {
     pub fn home(&self, room: &RoomName) -> Option<&NodeId> {
         self.ring
             .get(&Key(room))
-            .map(|point| &self.relays[point.relay].0)
+            .map(|point| &self.relays[point.place].0)
     }
 
     /// Up to `count` relays for the room, the home first, each in another zone as long as there
@@ -110,8 +105,8 @@ impl Ring {
             .ring
             .get_with_replicas(&Key(room), points.saturating_sub(1));
         for point in walk.into_iter().flatten() {
-            if seen.insert(point.relay) {
-                order.push(point.relay);
+            if seen.insert(point.place) {
+                order.push(point.place);
             }
         }
         let mut zones = HashSet::new();
@@ -125,6 +120,44 @@ impl Ring {
             .map(|relay| &self.relays[relay].0)
             .collect()
     }
+}
+
+/// The ring over a region's placement groups; made once when another is made.
+pub struct GroupRing {
+    ring: HashRing<Point, Stable>,
+    groups: Vec<u64>,
+}
+
+impl GroupRing {
+    /// A ring over these groups, in whatever order they come.
+    pub fn new(groups: impl IntoIterator<Item = u64>) -> GroupRing {
+        let mut groups: Vec<u64> = groups.into_iter().collect();
+        groups.sort_unstable();
+        groups.dedup();
+        let names = groups.iter().map(|id| id.to_be_bytes()[..].into());
+        let ring = points(names);
+        GroupRing { ring, groups }
+    }
+
+    /// The room's group; None on an empty ring.
+    pub fn group(&self, room: &RoomName) -> Option<u64> {
+        self.ring
+            .get(&Key(room))
+            .map(|point| self.groups[point.place])
+    }
+}
+
+fn points(names: impl Iterator<Item = Arc<[u8]>>) -> HashRing<Point, Stable> {
+    let mut ring = HashRing::with_hasher(Stable);
+    let points = names.enumerate().flat_map(|(place, name)| {
+        (0..VIRTUAL_NODES).map(move |number| Point {
+            place,
+            number,
+            name: name.clone(),
+        })
+    });
+    ring.batch_add(points.collect());
+    ring
 }
 
 #[cfg(test)]
@@ -213,5 +246,22 @@ mod tests {
                 "relay-5", "relay-5", "relay-5", "relay-5", "relay-3", "relay-4"
             ]
         );
+    }
+
+    #[test]
+    fn groups_share_rooms_evenly_and_a_new_one_takes_only_its_share() {
+        let before = GroupRing::new(1..=6);
+        let after = GroupRing::new((1..=7).rev());
+        let mut counts: HashMap<u64, usize> = HashMap::new();
+        for n in 0..6_000 {
+            let group = before.group(&room(n)).unwrap();
+            *counts.entry(group).or_default() += 1;
+            let then = after.group(&room(n)).unwrap();
+            assert!(then == group || then == 7, "{group} to {then}");
+        }
+        for (group, count) in counts {
+            assert!((700..1_300).contains(&count), "{group} has {count} of 6000");
+        }
+        assert_eq!(GroupRing::new([]).group(&room(1)), None);
     }
 }

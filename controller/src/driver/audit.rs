@@ -33,6 +33,10 @@ pub fn next(snapshot: &Snapshot) -> u64 {
 pub fn entry(me: &NodeId, at_ms: u64, event: &Event) -> Option<Value> {
     let what = match event {
         Event::Leading { .. } | Event::EraRaised { .. } | Event::HomePlaced { .. } => event,
+        Event::GroupsMade { .. } | Event::GroupChanged { .. } | Event::GroupsRestored { .. } => {
+            event
+        }
+        Event::GroupsRefused { .. } | Event::DiskRefused { .. } => event,
         Event::StreamClaimed {
             took_over: Some(_), ..
         } => event,

@@ -37,7 +37,7 @@ pub struct Elected {
     pub renewed: Instant,
     /// The store's era.
     pub era: u16,
-    /// The records of nodes and tenants.
+    /// The records of nodes, tenants, groups and wishes.
     pub snapshot: Snapshot,
     /// The number of the next audit record.
     pub audit_next: u64,
@@ -201,8 +201,10 @@ async fn whole(
     let at = Some(snapshot.revision);
     let tenants = store.read(&format!("{ROOT}tenants/"), at).await?;
     let overrides = store.read(&format!("{ROOT}overrides/"), at).await?;
+    let groups = store.read(&format!("{ROOT}groups/"), at).await?;
     snapshot.entries.extend(tenants.entries);
     snapshot.entries.extend(overrides.entries);
+    snapshot.entries.extend(groups.entries);
     let watch = store.watch(ROOT, snapshot.revision + 1);
     Ok(Elected {
         lease,

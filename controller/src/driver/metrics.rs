@@ -14,6 +14,21 @@ pub fn describe() {
     describe_gauge!("longspan_rooms", Unit::Count, "Rooms in memory");
     describe_gauge!("longspan_streams", Unit::Count, "Streams that are held");
     describe_gauge!(
+        "longspan_placement_groups",
+        Unit::Count,
+        "Placement groups of room logs"
+    );
+    describe_gauge!(
+        "longspan_placement_groups_reduced",
+        Unit::Count,
+        "Placement groups below their redundancy: fewer than three members that vote are there"
+    );
+    describe_gauge!(
+        "longspan_placement_groups_stopped",
+        Unit::Count,
+        "Placement groups that nobody leads; rooms placed in them take no message"
+    );
+    describe_gauge!(
         "longspan_route_epoch",
         "The n of the newest tables' version"
     );

@@ -214,7 +214,12 @@ impl Driver {
 fn log(event: &Event) {
     let text = serde_json::to_string(event).unwrap_or_default();
     match event {
-        Event::StoreLost | Event::TableRefused { .. } | Event::EraRaised { .. } => {
+        Event::StoreLost
+        | Event::TableRefused { .. }
+        | Event::EraRaised { .. }
+        | Event::GroupsRestored { .. }
+        | Event::GroupsRefused { .. }
+        | Event::DiskRefused { .. } => {
             tracing::warn!(event = %text, "control plane");
         }
         Event::TablesPushed { .. } => tracing::debug!(event = %text, "control plane"),

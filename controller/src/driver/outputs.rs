@@ -93,6 +93,13 @@ impl Term<'_> {
             Event::TableRefused { .. } => {
                 metrics::counter!("longspan_config_nacks_total").increment(1);
             }
+            Event::GroupsRefused { groups, .. } => {
+                metrics::counter!("longspan_rejected_total", "reason" => "group")
+                    .increment(*groups as u64);
+            }
+            Event::DiskRefused { .. } => {
+                metrics::counter!("longspan_rejected_total", "reason" => "disk").increment(1);
+            }
             Event::TablesPushed { .. } => {
                 let n = self.state.version().n;
                 metrics::gauge!("longspan_route_epoch").set(n as f64);
@@ -136,6 +143,10 @@ impl Term<'_> {
         }
         metrics::gauge!("longspan_rooms").set(counts.rooms as f64);
         metrics::gauge!("longspan_streams").set(counts.streams as f64);
+        let [all, reduced, stopped] = counts.groups;
+        metrics::gauge!("longspan_placement_groups").set(all as f64);
+        metrics::gauge!("longspan_placement_groups_reduced").set((reduced + stopped) as f64);
+        metrics::gauge!("longspan_placement_groups_stopped").set(stopped as f64);
         metrics::gauge!("longspan_store_up").set(f64::from(u8::from(counts.store_up)));
     }
 }

@@ -16,7 +16,10 @@ use tonic::Status;
 
 use crate::{
     routes::Report,
-    state::{Claim, HeldStream, Join, Said, Status as NodeStatus, TracedTrack, record},
+    state::{
+        Claim, GroupStatus, HeldGroup, HeldStream, Join, Said, Status as NodeStatus, TracedTrack,
+        record,
+    },
 };
 
 /// The longest free text of a node (city, URL, version), in bytes.
@@ -29,6 +32,13 @@ const MAX_ATTACHED: usize = 8;
 const MAX_IDENTITY: usize = 256;
 /// Streams one node may hold.
 const MAX_STREAMS: usize = 4_096;
+/// Placement groups one relay may have a part in: a region has at most 64, and each of its relays
+/// is in about three. A longer list ends the session.
+const MAX_GROUPS: usize = 1_024;
+/// Members, voters or learners of one group: three, and those who come and go.
+const MAX_MEMBERS: usize = 16;
+/// Above every number and revision that a group reaches; what rises from it does not overflow.
+const MAX_RISING: u64 = 1 << 48;
 /// Tracks told of one room.
 const MAX_TRACED: usize = 4_096;
 /// Nodes one track crosses: two edges and the relays between them, with room for what grows.
@@ -83,6 +93,12 @@ pub fn join(join: control::Join) -> Parsed<Join> {
             join.streams.len()
         ));
     }
+    if join.groups.len() > MAX_GROUPS {
+        return Err(format!(
+            "join.groups: {} groups; the limit is {MAX_GROUPS}",
+            join.groups.len()
+        ));
+    }
     Ok(Join {
         node: record::Node {
             id: name("join.node.id", &node.id)?,
@@ -110,6 +126,12 @@ pub fn join(join: control::Join) -> Parsed<Join> {
             .map(held_stream)
             .collect::<Parsed<_>>()?,
         carries: join.carries,
+        disk: join.disk,
+        groups: join
+            .groups
+            .into_iter()
+            .map(held_group)
+            .collect::<Parsed<_>>()?,
         session: join.session,
         highest: Generation(join.highest_generation),
         table: join
@@ -148,13 +170,24 @@ pub fn said(message: FromNode, max_links: usize) -> Parsed<Said> {
             members: watch.members,
         },
         M::UnwatchRoom(watch) => Said::Unwatch(room("unwatch_room", &watch.tenant, &watch.room)?),
-        M::Status(status) => Said::Status(NodeStatus {
-            subscriptions: status.subscriptions,
-            tracks: status.tracks,
-            relays: status.relays,
-            edges: status.edges,
-            logs: status.logs,
-        }),
+        M::Status(status) => {
+            let count = status.groups.len();
+            if count > MAX_GROUPS {
+                return Err(format!(
+                    "status.groups: {count} groups; the limit is {MAX_GROUPS}"
+                ));
+            }
+            let groups = status.groups.into_iter().map(group_status);
+            let groups = groups.collect::<Parsed<_>>()?;
+            let status = NodeStatus {
+                subscriptions: status.subscriptions,
+                tracks: status.tracks,
+                relays: status.relays,
+                edges: status.edges,
+                logs: status.logs,
+            };
+            Said::Status(status, groups)
+        }
         M::Traced(traced) => {
             let count = traced.tracks.len();
             if count > MAX_TRACED {
@@ -175,6 +208,103 @@ fn held_stream(held: control::HeldStream) -> Parsed<HeldStream> {
         hls_base: held.hls_base,
         identity: held.identity,
     })
+}
+
+fn held_group(held: control::PlacementGroup) -> Parsed<HeldGroup> {
+    let id = group_id("join.groups", held.id)?;
+    let era = u16::try_from(held.era).map_err(|_| {
+        format!(
+            "join.groups: era {} of group {id}; the limit is 65535",
+            held.era
+        )
+    })?;
+    if held.revision >= MAX_RISING {
+        let revision = held.revision;
+        return Err(format!(
+            "join.groups: revision {revision} of group {id}; the limit is {MAX_RISING}"
+        ));
+    }
+    if held.members.is_empty() {
+        return Err(format!("join.groups: group {id} has no members"));
+    }
+    numbers("join.groups.born", &held.born)?;
+    let count = held.members.len().max(held.leaving.len());
+    if count > MAX_MEMBERS {
+        return Err(format!(
+            "join.groups: {count} members of group {id}; the limit is {MAX_MEMBERS}"
+        ));
+    }
+    let member = |told: control::GroupMember| {
+        Ok(record::Member {
+            number: told.number,
+            node: name("join.groups.members.node", &told.node)?,
+            disk: told.disk,
+        })
+    };
+    let members: Vec<record::Member> = held
+        .members
+        .into_iter()
+        .map(member)
+        .collect::<Parsed<_>>()?;
+    let leaving: Vec<record::Member> = held
+        .leaving
+        .into_iter()
+        .map(member)
+        .collect::<Parsed<_>>()?;
+    let told: Vec<u64> = members.iter().chain(&leaving).map(|m| m.number).collect();
+    numbers("join.groups.members.number", &told)?;
+    Ok(HeldGroup {
+        id,
+        era,
+        revision: held.revision,
+        members,
+        born: held.born,
+        leaving,
+    })
+}
+
+fn group_status(mut told: control::GroupStatus) -> Parsed<GroupStatus> {
+    let id = group_id("status.groups", told.id)?;
+    numbers("status.groups.voters", &told.voters)?;
+    numbers("status.groups.learners", &told.learners)?;
+    let end = told.halted.floor_char_boundary(MAX_REASON);
+    told.halted.truncate(end);
+    Ok(GroupStatus {
+        id,
+        number: told.number,
+        leader: told.leader,
+        generation: Generation(told.generation),
+        voters: told.voters,
+        learners: told.learners,
+        applied: told.applied,
+        rooms: told.rooms,
+        halted: told.halted,
+    })
+}
+
+fn group_id(field: &str, id: u64) -> Parsed<Generation> {
+    match id {
+        0 => Err(format!("{field}.id: 0 is no group")),
+        id => Ok(Generation(id)),
+    }
+}
+
+/// Numbers of members: few, none of them 0, none twice.
+fn numbers(field: &str, told: &[u64]) -> Parsed<()> {
+    const MOST: usize = 2 * MAX_MEMBERS;
+    if told.len() > MOST {
+        let count = told.len();
+        return Err(format!("{field}: {count} numbers; the limit is {MOST}"));
+    }
+    let mut sorted = told.to_vec();
+    sorted.sort_unstable();
+    if let Some(number) = sorted.iter().find(|n| **n == 0 || **n >= MAX_RISING) {
+        return Err(format!("{field}: {number} is no member's number"));
+    }
+    match sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(format!("{field}: {} is named twice", pair[0])),
+        None => Ok(()),
+    }
 }
 
 fn traced_track(told: control::TracedTrack) -> Parsed<TracedTrack> {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::{App, Failure, changes::failure};
 use crate::{
     driver::{Message, audit_records},
-    state::{AskedLink, NodeView, RoomTrace, RoomView, Unchanged},
+    state::{AskedLink, GroupView, NodeView, RoomTrace, RoomView, Unchanged},
 };
 
 /// Audit records told at once unless asked otherwise, and at most.
@@ -105,6 +105,10 @@ pub async fn room(
         Some(seen) => Ok(Json(seen)),
         None => Err(app.no_room(name).await),
     }
+}
+
+pub async fn groups(State(app): State<App>) -> Answer<Vec<GroupView>> {
+    app.look(|state| state.view_groups()).await.map(Json)
 }
 
 pub async fn table(State(app): State<App>, params: Params) -> Answer<Value> {

@@ -118,12 +118,12 @@ pub const VERBS: &[Verb] = &[
     ),
     (
         "/rooms",
-        "All rooms: streams, origins, generations, home relay, edges.",
+        "All rooms: streams, origins, generations, home relay, placement group, edges.",
         &[("tenant", "query", false, "Only this tenant's rooms.")],
     ),
     (
         "/rooms/{room}",
-        "One room, with the way each stream takes to each edge.",
+        "One room, with the way each stream takes to each edge, and who keeps its log.",
         &[
             ("room", "path", true, "The room."),
             (
@@ -146,6 +146,12 @@ pub const VERBS: &[Verb] = &[
                 "Whose room; `default` if not given.",
             ),
         ],
+    ),
+    (
+        "/groups",
+        "All placement groups: their members, who leads, whether any is missing, and why nothing is \
+         done about it.",
+        &[],
     ),
     (
         "/routes/table",

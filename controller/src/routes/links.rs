@@ -252,6 +252,13 @@ impl Links {
         })
     }
 
+    /// The shortest round trip over any net that is up, as the receiving end measured it.
+    pub fn rtt_us(&self, from: &NodeId, to: &NodeId) -> Option<u64> {
+        let nets = self.entries.get(to)?.get(from)?.values();
+        let up = nets.filter(|entry| entry.up);
+        up.filter_map(|entry| Some(entry.metrics?.rtt_us)).min()
+    }
+
     /// What the last computation saw of a link, and its cost terms.
     pub fn weighed(
         &self,

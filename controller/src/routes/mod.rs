@@ -223,6 +223,20 @@ impl Router {
         self.tables.get(node)
     }
 
+    /// The shortest measured round trip between two nodes, over whatever net, in µs.
+    pub fn rtt_us(&self, a: &NodeId, b: &NodeId) -> Option<u64> {
+        let both = [self.world.links.rtt_us(a, b), self.world.links.rtt_us(b, a)];
+        both.into_iter().flatten().min()
+    }
+
+    /// Relays that must be connected to each other whatever the choice of neighbours, in pairs:
+    /// they are in one placement group.
+    pub fn set_fellows(&mut self, now: Time, fellows: BTreeSet<(NodeId, NodeId)>) {
+        if self.world.set_fellows(fellows) {
+            self.changed(now);
+        }
+    }
+
     /// All tables.
     pub fn tables(&self) -> impl Iterator<Item = (&NodeId, &Table)> {
         self.tables.iter()
@@ -244,9 +258,10 @@ impl Router {
         self.dirty = None;
         self.last = Some(now.time);
         let before = self.world.set_members(members);
-        if before.is_some() {
+        if before.is_some() || self.world.has_new_fellows() {
             let used = self.chosen.first();
-            let used = used.map(|chosen| chosen.used(before.as_ref().map_or(0, Graph::relays)));
+            let relays = before.as_ref().unwrap_or(&self.world.graph).relays();
+            let used = used.map(|chosen| chosen.used(relays));
             let used: BTreeSet<(usize, usize)> = used.into_iter().flatten().collect();
             self.world.set_neighbours(before.as_ref(), &used);
         }

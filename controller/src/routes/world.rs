@@ -33,6 +33,10 @@ pub(super) struct World {
     members: Vec<Member>,
     /// Of each relay, by number; empty while all are neighbours of all.
     neighbours: Vec<Vec<usize>>,
+    /// Pairs of relays that are neighbours in any case.
+    fellows: BTreeSet<(NodeId, NodeId)>,
+    /// Others than at the last choice of neighbours.
+    new_fellows: bool,
     /// Full links (sender, receiver) that are in the graph.
     full: BTreeSet<(NodeId, NodeId)>,
     rebuilt: bool,
@@ -134,10 +138,24 @@ impl World {
         Some(std::mem::replace(&mut self.graph, graph))
     }
 
-    /// Chooses who is connected to whom, after the members changed. `used` are steps in use, by the
-    /// numbers of the graph of `before`.
+    /// Whether that changes anything.
+    pub fn set_fellows(&mut self, fellows: BTreeSet<(NodeId, NodeId)>) -> bool {
+        let changed = self.fellows != fellows;
+        self.fellows = fellows;
+        self.new_fellows |= changed;
+        changed
+    }
+
+    /// Whether neighbours are to be chosen anew because of them.
+    pub fn has_new_fellows(&self) -> bool {
+        self.new_fellows
+    }
+
+    /// Chooses who is connected to whom, after the members changed (then `used` are steps in use by
+    /// the numbers of the graph of `before`), or their fellows.
     pub fn set_neighbours(&mut self, before: Option<&Graph>, used: &BTreeSet<(usize, usize)>) {
-        self.neighbours.clear();
+        let chosen = std::mem::take(&mut self.neighbours);
+        self.new_fellows = false;
         let relays = self.graph.relays();
         if relays <= FULL_MESH {
             return;
@@ -149,11 +167,30 @@ impl World {
             lon: member.lon,
         });
         let now = |number: usize| {
-            let number = self.graph.number(before?.names().get(number)?)?;
+            let number = match before {
+                Some(before) => self.graph.number(before.names().get(number)?)?,
+                None => number,
+            };
             (number < relays).then_some(number)
         };
         let used = used.iter().filter_map(|&(a, b)| Some((now(a)?, now(b)?)));
         self.neighbours = neighbours::choose(&sites.collect::<Vec<_>>(), used);
+        let number = |node| self.graph.number(node).filter(|number| *number < relays);
+        for (a, b) in &self.fellows {
+            let (Some(a), Some(b)) = (number(a), number(b)) else {
+                continue;
+            };
+            for (of, other) in [(a, b), (b, a)] {
+                let set = &mut self.neighbours[of];
+                if let Err(place) = set.binary_search(&other) {
+                    set.insert(place, other);
+                }
+            }
+        }
+        if before.is_none() && self.neighbours != chosen {
+            self.links.touch_all();
+            self.rebuilt = true;
+        }
     }
 
     /// Whom a node shall be connected to.

@@ -45,8 +45,11 @@ impl State {
             }
             None => true,
         };
-        if !homeless || room.placing || !room.is_used() {
+        if room.placing || !room.is_used() {
             return;
+        }
+        if !homeless {
+            return self.place_in_group(now, name, 0);
         }
         let record_is_there = self.mirror.contains_key(&Key::Room(name.clone()));
         let (purpose, call) = match self.choose_home(name) {
@@ -55,12 +58,13 @@ impl State {
                 let step = Step::Read(relay, attempt);
                 (Purpose::Home(name.clone(), step), Call::Read(key))
             }
-            None if record_is_there => return,
+            None if record_is_there => return self.place_in_group(now, name, 0),
             None => {
                 let key = Key::Room(name.clone()).to_string();
                 let record = record::Room {
                     home: None,
                     created_ms: now.unix_ms,
+                    group: None,
                 };
                 let writes = vec![Write::Put {
                     key: key.clone(),
@@ -81,11 +85,6 @@ impl State {
     /// The room's place on the ring of the region its first edge is in, or of the nearest region
     /// that has a relay.
     fn choose_home(&mut self, name: &RoomName) -> Option<NodeId> {
-        let room = self.rooms.get(name)?;
-        let first = room.edges.iter().min_by_key(|(_, s)| s.since_ms);
-        let first = first.map(|(edge, _)| edge);
-        let origin = room.streams.values().next().map(|h| &h.record.origin);
-        let at = &self.nodes.get(first.or(origin)?)?.info;
         // One that is cordoned or drains gets no more, if there is another.
         let free = |n: &&super::Node| self.overrides.node(&n.info.id).is_none();
         let relays = || {
@@ -94,20 +93,11 @@ impl State {
                 .filter(|n| n.is_relay() && n.conn.is_some())
         };
         let all_asked = !relays().any(|n| free(&n));
-        let connected = relays().filter(|n| all_asked || free(n));
-        let region: Region = connected
-            .map(|n| &n.info)
-            .min_by(|a, b| {
-                let rank = |n: &record::Node| {
-                    let here = n.region != at.region;
-                    (here, members::distance_km(at, n))
-                };
-                let (a_rank, b_rank) = (rank(a), rank(b));
-                let order = a_rank.0.cmp(&b_rank.0).then(a_rank.1.total_cmp(&b_rank.1));
-                order.then_with(|| a.id.cmp(&b.id))
-            })?
-            .region
-            .clone();
+        let may = |n: &super::Node| {
+            let is_relay = n.is_relay() && n.conn.is_some();
+            is_relay && (all_asked || self.overrides.node(&n.info.id).is_none())
+        };
+        let region = self.region_near(name, may)?;
         let (nodes, overrides) = (&self.nodes, &self.overrides);
         let ring = self.rings.entry(region.clone()).or_insert_with(|| {
             let relays = nodes
@@ -118,6 +108,30 @@ impl State {
             Ring::new(in_region.map(|n| (n.info.id.clone(), Zone::clone(&n.info.zone))))
         });
         ring.home(name).cloned()
+    }
+
+    /// The region of the room's first edge, or the nearest one to it that has a relay which `may`.
+    pub(super) fn region_near(
+        &self,
+        name: &RoomName,
+        may: impl Fn(&super::Node) -> bool,
+    ) -> Option<Region> {
+        let room = self.rooms.get(name)?;
+        let first = room.edges.iter().min_by_key(|(_, s)| s.since_ms);
+        let first = first.map(|(edge, _)| edge);
+        let origin = room.streams.values().next().map(|h| &h.record.origin);
+        let at = &self.nodes.get(first.or(origin)?)?.info;
+        let relays = self.nodes.values().filter(|node| may(node));
+        let nearest = relays.map(|n| &n.info).min_by(|a, b| {
+            let rank = |n: &record::Node| {
+                let here = n.region != at.region;
+                (here, members::distance_km(at, n))
+            };
+            let (a_rank, b_rank) = (rank(a), rank(b));
+            let order = a_rank.0.cmp(&b_rank.0).then(a_rank.1.total_cmp(&b_rank.1));
+            order.then_with(|| a.id.cmp(&b.id))
+        });
+        nearest.map(|info| info.region.clone())
     }
 
     pub(super) fn home_step(
@@ -136,6 +150,7 @@ impl State {
                     0 => now.unix_ms,
                     known => known,
                 };
+                let group = room.group;
                 let held = room.home.as_ref().map(|home| record::Issued {
                     generation: home.generation,
                     hls_base: 0,
@@ -158,6 +173,7 @@ impl State {
                         generation: issued.generation,
                     }),
                     created_ms,
+                    group,
                 };
                 let put = |key: String, value| Write::Put {
                     key,
@@ -253,10 +269,14 @@ impl State {
         }
     }
 
-    /// Homes that a node was, or may now be.
+    /// Homes that a node was, or may now be; and the same for groups.
     pub(super) fn place_homes(&mut self, now: Now) {
+        let has_disks = self.nodes.values().any(|n| self.free_disk(n).is_some());
         let homeless = self.rooms.iter().filter(|(_, room)| match &room.home {
-            Some(home) => self.is_gone(&home.relay, home.boot),
+            Some(home) => {
+                let is_in_none = room.group.is_none() && has_disks;
+                is_in_none || self.is_gone(&home.relay, home.boot)
+            }
             None => true,
         });
         let names: Vec<RoomName> = homeless.map(|(name, _)| name.clone()).collect();

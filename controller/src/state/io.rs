@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{
     key::Target,
-    record::{self, Wish},
+    record::{self, GroupId, Wish},
     traces::RoomTrace,
     view::Event,
 };
@@ -59,7 +59,7 @@ pub enum Input {
         election: Revision,
         /// The store's era.
         era: u16,
-        /// The records of nodes and tenants.
+        /// The records of nodes, tenants, groups and wishes.
         snapshot: Snapshot,
     },
     /// It leads for the election's TTL from this time on, as far as the store knows.
@@ -121,6 +121,50 @@ pub struct Join {
     pub streams: Vec<HeldStream>,
     /// It carries tracks now.
     pub carries: bool,
+    /// The file of its room logs; 0: it keeps none.
+    pub disk: u64,
+    /// The placement groups it has a part in, as its disk remembers them.
+    pub groups: Vec<HeldGroup>,
+}
+
+/// A placement group as a relay's disk remembers it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldGroup {
+    /// Which.
+    pub id: GroupId,
+    /// See [`record::Group`].
+    pub era: u16,
+    /// Of the record.
+    pub revision: u64,
+    /// Who shall belong to it.
+    pub members: Vec<record::Member>,
+    /// Whom it began with.
+    pub born: Vec<u64>,
+    /// Whose place another takes.
+    pub leaving: Vec<record::Member>,
+}
+
+/// What a member of a placement group knows of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupStatus {
+    /// Which group.
+    pub id: GroupId,
+    /// Which member says so.
+    pub number: u64,
+    /// The member that leads; 0: none that is known.
+    pub leader: u64,
+    /// Under which generation it leads.
+    pub generation: Generation,
+    /// Who has a vote.
+    pub voters: Vec<u64>,
+    /// Who is being told, and has none.
+    pub learners: Vec<u64>,
+    /// How far its log is applied here.
+    pub applied: u64,
+    /// Rooms whose logs it has.
+    pub rooms: u32,
+    /// Why it can go no further; empty: it runs.
+    pub halted: String,
 }
 
 /// A stream that a node was given.
@@ -199,8 +243,8 @@ pub enum Said {
     },
     /// It serves it no longer.
     Unwatch(RoomName),
-    /// What it has to do.
-    Status(Status),
+    /// What it has to do, and of each placement group it has a part in.
+    Status(Status, Vec<GroupStatus>),
     /// The answer to a [`Trace`](longspan_proto::control::Trace).
     Traced(u64, Vec<TracedTrack>),
 }

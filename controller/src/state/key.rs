@@ -4,6 +4,8 @@ use std::fmt;
 
 use longspan_proto::ids::{Net, NodeId, Room, RoomName, Stream, Tenant};
 
+use super::record::{GroupId, read_generation};
+
 /// Everything of ours stands below it.
 pub const ROOT: &str = "/longspan/v1/";
 
@@ -21,6 +23,10 @@ pub enum Key {
     /// `generations/{tenant}/{room}/{stream}`; never leased, never deleted. The room's home has
     /// the stream `@room`.
     Generation(RoomName, Stream),
+    /// `groups/{id}`: a placement group; never leased, never deleted.
+    Group(GroupId),
+    /// `groups/last`: the last group's id; never leased, never deleted.
+    LastGroup,
     /// `overrides/…`; never leased.
     Override(Target),
     /// `election`; leased by the leading controller.
@@ -116,6 +122,8 @@ impl Key {
                     _ => return None,
                 })
             }
+            ["groups", "last"] => Key::LastGroup,
+            ["groups", id] => Key::Group(read_generation(id)?),
             ["generations", t, r, s] => Key::Generation(room(t, r)?, Stream::new(s).ok()?),
             _ => return None,
         })
@@ -146,6 +154,8 @@ impl fmt::Display for Key {
                     name.tenant, name.room
                 )
             }
+            Key::Group(id) => write!(f, "{ROOT}groups/{id}"),
+            Key::LastGroup => write!(f, "{ROOT}groups/last"),
             Key::Override(Target::Node(id)) => write!(f, "{ROOT}overrides/nodes/{id}"),
             Key::Override(Target::Pin(from, to)) => write!(f, "{ROOT}overrides/pins/{from}/{to}"),
             Key::Override(target @ (Target::Cordon(link) | Target::Cost(link))) => {
@@ -175,6 +185,8 @@ mod tests {
             "/longspan/v1/tenants/default/rooms/math.7/edges/hk-edge-1",
             "/longspan/v1/generations/default/math.7/teacher",
             "/longspan/v1/generations/default/math.7/@room",
+            "/longspan/v1/groups/1.7",
+            "/longspan/v1/groups/last",
             "/longspan/v1/overrides/nodes/hk-relay-1",
             "/longspan/v1/overrides/links/hk-relay-1/sg-relay-1/*/cordon",
             "/longspan/v1/overrides/links/hk-relay-1/sg-relay-1/leased-7/cost",
@@ -188,6 +200,7 @@ mod tests {
             "/longspan/v1/era",
             "/longspan/v1/nodes/UPPER",
             "/longspan/v1/nodes/a/b",
+            "/longspan/v1/groups/7",
             "/longspan/v2/nodes/a",
             "/longspan/v1/tenants/t/rooms/r/streams",
             "/longspan/v1/audit/1",

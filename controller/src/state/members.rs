@@ -44,6 +44,8 @@ impl Node {
 impl State {
     pub(super) fn joined(&mut self, now: Now, conn: Conn, join: Join, fresh: LeaseId) {
         let (info, mut session) = (join.node.clone(), join.session);
+        let mut join = join;
+        let held = std::mem::take(&mut join.groups);
         let id = info.id.clone();
         if let Some(known) = self.nodes.get(&id) {
             if let Some(old) = known.conn {
@@ -61,6 +63,7 @@ impl State {
                 }
             }
         }
+        let disk = self.own_disk(&info, join.disk);
         let taken = self
             .nodes
             .values()
@@ -82,6 +85,10 @@ impl State {
         node.dirty = node.all_keys();
         node.table = TableState::default();
         node.status = None;
+        node.disk = Some(disk);
+        node.groups.clear();
+        node.holds.clear();
+        node.groups_told.clear();
         let (lease, holds_table) = (node.lease, join.held.is_some());
         self.conns.insert(conn, id.clone());
         let welcome = control::Welcome {
@@ -92,6 +99,7 @@ impl State {
         self.event(Event::NodeJoined { node: id.clone() });
         self.say(conn, to_node::Message::Welcome(welcome));
         self.adopt_joined(now, join, lease);
+        self.adopt_groups(now, &id, held);
         self.sync(&id);
         self.membership_changed(now);
         if !holds_table || self.settling.until().is_none() {
@@ -100,6 +108,7 @@ impl State {
             };
             self.say(conn, to_node::Message::Directory(known));
         }
+        self.tell_its_groups(&id);
         self.router.push_to(now.time, &id);
         self.place_homes(now);
     }
@@ -206,7 +215,10 @@ impl State {
                 members,
             } => self.watch(now, &id, room, viewers, members),
             Said::Unwatch(room) => self.unwatch(now, &id, &room),
-            Said::Status(status) => node.status = Some(status),
+            Said::Status(status, groups) => {
+                node.status = Some(status);
+                self.groups_told_by(now, &id, groups);
+            }
             Said::Traced(ticket, tracks) => self.traced(&id, ticket, tracks),
         }
     }
@@ -221,6 +233,7 @@ impl State {
 
     pub(super) fn membership_changed(&mut self, now: Now) {
         self.rings.clear();
+        self.look_at_groups(now);
         self.router.changed(now.time);
         self.directory_changed(now);
     }

@@ -41,6 +41,7 @@ impl State {
         if first {
             self.settle(now);
         }
+        self.groups_compared(now);
         self.end_the_unheard(now);
         self.rejoin_all(now);
         self.resume_claims(now);
@@ -105,7 +106,15 @@ impl State {
                 if generation(&stored.home) > generation(&room.home) {
                     room.home = stored.home;
                 }
+                if stored.group.is_some() {
+                    room.group = stored.group;
+                }
                 room.created_ms = stored.created_ms;
+            }
+            (Key::Group(id), _) => {
+                if let Some(group) = record::read::<record::Group>(&stored.value) {
+                    self.group_stored(now, id, group);
+                }
             }
             (Key::Stream(name, stream), Some(lease)) => {
                 let Some(record) = record::read::<record::Stream>(&stored.value) else {
@@ -214,7 +223,8 @@ impl State {
                 }
             }
             Key::Override(target) => self.override_stored(now, target, None),
-            Key::Room(_) | Key::Generation(..) | Key::Election => {}
+            Key::Group(id) => self.group_deleted(now, id),
+            Key::Room(_) | Key::Generation(..) | Key::LastGroup | Key::Election => {}
         }
     }
 

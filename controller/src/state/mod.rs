@@ -17,6 +17,7 @@
 //!   ends.
 
 mod claims;
+mod groups;
 mod holders;
 mod homes;
 mod io;
@@ -51,9 +52,10 @@ use crate::{
     routes::Router,
     store::{LeaseId, Revision},
 };
+pub use groups::{GroupMemberView, GroupView, NodeGroup};
 pub use io::{
-    Ask, Call, CallId, Change, Changed, Claim, Close, Conn, Done, Granted, HeldStream, Input, Join,
-    Now, Output, Refused, Said, Status, Ticket, TracedTrack, Unchanged,
+    Ask, Call, CallId, Change, Changed, Claim, Close, Conn, Done, Granted, GroupStatus, HeldGroup,
+    HeldStream, Input, Join, Now, Output, Refused, Said, Status, Ticket, TracedTrack, Unchanged,
 };
 pub use traces::RoomTrace;
 pub use view::{AskedLink, Event, NodeView, RoomView};
@@ -99,13 +101,23 @@ struct Node {
     table: members::TableState,
     /// What it has to do, as it said last.
     status: Option<Status>,
+    /// The file of its room logs; 0: it keeps none; none: it has not joined here yet.
+    disk: Option<u64>,
+    /// What it said last of each placement group it has a part in.
+    groups: BTreeMap<record::GroupId, GroupStatus>,
+    /// The groups it has a part in, as it says.
+    holds: BTreeSet<record::GroupId>,
+    /// The groups it was told of, with the age of their records.
+    groups_told: Vec<(record::GroupId, (u16, u64))>,
 }
 
 #[derive(Debug, Default)]
 struct Room {
     created_ms: u64,
     home: Option<record::Home>,
-    /// A home is being placed.
+    /// The placement group that keeps its log.
+    group: Option<record::GroupId>,
+    /// A home or a group is being written.
     placing: bool,
     /// Since when nobody is told of its home any more, which drains and holds no messages.
     leaves_home: Option<Time>,
@@ -168,6 +180,7 @@ pub struct State {
     traces: traces::Traces,
     /// When homes on draining relays are looked at next.
     homes_due: Option<Time>,
+    groups: groups::Groups,
     /// When something was last told.
     now: Now,
 }
@@ -203,6 +216,7 @@ impl State {
             overrides: overrides::Overrides::default(),
             traces: traces::Traces::default(),
             homes_due: None,
+            groups: groups::Groups::default(),
             now: Now::default(),
         }
     }
@@ -264,6 +278,7 @@ impl State {
             asked,
             traces,
             self.homes_due.map(after),
+            self.groups.due().map(after),
             Some(self.sweep_due),
         ]
         .into_iter()
@@ -287,6 +302,7 @@ impl State {
         if self.sweep_due <= now.time {
             self.sweep(now);
         }
+        self.tend_groups(now);
         self.route(now);
     }
 

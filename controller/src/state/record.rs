@@ -85,6 +85,63 @@ pub struct Room {
     pub home: Option<Home>,
     /// When the room was made, Unix ms.
     pub created_ms: u64,
+    /// The placement group that keeps its log; none: not placed yet.
+    #[serde(default, with = "group_id", skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupId>,
+}
+
+/// Names a placement group; shown as `era.counter` like a generation, never given twice.
+pub type GroupId = Generation;
+
+/// `groups/{id}`: relays that keep the logs of rooms together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// Whose rooms are placed in it.
+    pub region: Region,
+    /// Raised when the group is made anew because most of its members are gone for good.
+    pub era: u16,
+    /// Rises with each change of this record within an era.
+    pub revision: u64,
+    /// Who shall belong to it.
+    pub members: Vec<Member>,
+    /// The members that it began with.
+    pub born: Vec<u64>,
+    /// Whose place another takes; they belong to it until the group itself says that they do not.
+    pub leaving: Vec<Member>,
+    /// The number of the next new member.
+    pub next: u64,
+}
+
+impl Group {
+    /// Which of two records of one group is the newer.
+    pub fn age(&self) -> (u16, u64) {
+        (self.era, self.revision)
+    }
+
+    /// Members, and those who leave.
+    pub fn all(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().chain(&self.leaving)
+    }
+}
+
+/// A part in a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Not 0; never given twice in a group.
+    pub number: u64,
+    /// The relay.
+    pub node: NodeId,
+    /// Which file of it: a relay that lost the file is another member.
+    #[serde(with = "hex_u64")]
+    pub disk: u64,
+}
+
+/// `groups/last`: the last id given out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastGroup {
+    /// The id.
+    #[serde(with = "generation")]
+    pub id: GroupId,
 }
 
 /// Who gives a room's messages their order.
@@ -200,11 +257,50 @@ mod generation {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Generation, D::Error> {
         let text = String::deserialize(d)?;
-        let parsed = text.split_once('.').and_then(|(era, counter)| {
-            let counter: u64 = counter.parse().ok()?;
-            (counter < 1 << 48).then_some(Generation::new(era.parse().ok()?, counter))
-        });
+        let parsed = super::read_generation(&text);
         parsed.ok_or_else(|| D::Error::custom(format!("{text:?} is no era.counter")))
+    }
+}
+
+/// Reads `era.counter`.
+pub fn read_generation(text: &str) -> Option<Generation> {
+    let (era, counter) = text.split_once('.')?;
+    let counter: u64 = counter.parse().ok()?;
+    (counter < 1 << 48).then_some(Generation::new(era.parse().ok()?, counter))
+}
+
+/// The same where there may be none.
+mod group_id {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use super::GroupId;
+
+    pub fn serialize<S: Serializer>(id: &Option<GroupId>, s: S) -> Result<S::Ok, S::Error> {
+        match id {
+            Some(id) => s.collect_str(id),
+            None => s.serialize_none(),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<GroupId>, D::Error> {
+        let Some(text) = Option::<String>::deserialize(d)? else {
+            return Ok(None);
+        };
+        let parsed = super::read_generation(&text).map(Some);
+        parsed.ok_or_else(|| D::Error::custom(format!("{text:?} is no era.counter")))
+    }
+}
+
+mod hex_u64 {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(number: &u64, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(&format_args!("{number:016x}"))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<u64, D::Error> {
+        let text = String::deserialize(d)?;
+        u64::from_str_radix(&text, 16).map_err(D::Error::custom)
     }
 }
 
@@ -272,5 +368,38 @@ mod tests {
         assert_eq!(read::<Stream>(&text.replace("\"v\":1", "\"v\":2")), None);
         assert_eq!(read::<Stream>(&text.replace("1.7", "7")), None);
         assert_eq!(read::<Stream>("nonsense"), None);
+    }
+
+    #[test]
+    fn a_group_reads_back_and_a_room_of_before_has_none() {
+        let group = Group {
+            region: "hk".parse().unwrap(),
+            era: 1,
+            revision: 2,
+            members: vec![Member {
+                number: 4,
+                node: NodeId::new("hk-relay-1").unwrap(),
+                disk: u64::MAX,
+            }],
+            born: vec![1, 2, 3],
+            leaving: Vec::new(),
+            next: 5,
+        };
+        let text = write(&group);
+        assert_eq!(
+            text,
+            r#"{"v":1,"region":"hk","era":1,"revision":2,"members":[{"number":4,"node":"hk-relay-1","disk":"ffffffffffffffff"}],"born":[1,2,3],"leaving":[],"next":5}"#
+        );
+        assert_eq!(read::<Group>(&text), Some(group));
+        let before = r#"{"v":1,"home":null,"created_ms":5}"#;
+        let room: Room = read(before).unwrap();
+        assert_eq!(room.group, None);
+        assert_eq!(write(&room), before);
+        let placed = Room {
+            group: Some(Generation::new(2, 7)),
+            ..room
+        };
+        assert!(write(&placed).ends_with(r#""group":"2.7"}"#));
+        assert_eq!(read::<Room>(&write(&placed)), Some(placed));
     }
 }

@@ -151,6 +151,10 @@ impl State {
             home_relay: home.map(|h| h.relay.to_string()).unwrap_or_default(),
             home_generation: home.map_or(0, |h| h.generation.0),
             edges: room.edges.keys().map(ToString::to_string).collect(),
+            group: room.group.map_or(0, |group| group.0),
+            members: room
+                .group
+                .map_or_else(Vec::new, |group| self.told_members(group)),
         };
         Some(ToNode {
             message: Some(to_node::Message::Room(state)),

@@ -28,6 +28,10 @@ pub(super) enum Purpose {
     Restore(RoomName, Stream, Vec<Write>),
     /// See `homes`.
     Home(RoomName, super::homes::Step),
+    /// Records of placement groups; see `groups`.
+    Groups(Box<super::groups::Made>),
+    /// A room is placed in a group.
+    Placed(Box<super::groups::Placed>),
     /// An idle room's record is deleted.
     Forget(RoomName),
     /// See `overrides`.
@@ -74,6 +78,8 @@ impl State {
                 self.restored(now, room, stream, &writes, result);
             }
             Purpose::Home(room, step) => self.home_step(now, room, step, result),
+            Purpose::Groups(made) => self.groups_made(now, *made, result),
+            Purpose::Placed(placed) => self.placed_in_group(now, *placed, result),
             Purpose::Forget(room) => self.forgotten(now, &room, result),
             Purpose::Change(made) => self.change_made(now, *made, result),
         }
@@ -356,6 +362,10 @@ impl Node {
             dirty: BTreeSet::new(),
             table: TableState::default(),
             status: None,
+            disk: None,
+            groups: Default::default(),
+            holds: BTreeSet::new(),
+            groups_told: Vec::new(),
         }
     }
 

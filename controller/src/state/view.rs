@@ -5,7 +5,10 @@ use serde::{Serialize, Serializer};
 
 use longspan_topology::routes::Path;
 
-use super::{State, Status, Unchanged, key::Target, members, members::TableState, record};
+use super::{
+    GroupView, NodeGroup, State, Status, Unchanged, key::Target, members, members::TableState,
+    record,
+};
 use crate::{
     routes::{Explained, LinkView, NodeOverride, Switch},
     store::Revision,
@@ -83,6 +86,51 @@ pub enum Event {
         /// The one before.
         before: Option<NodeId>,
     },
+    /// Placement groups were made for a region.
+    GroupsMade {
+        /// Whose rooms are placed in them.
+        region: Region,
+        /// Their names.
+        groups: Vec<String>,
+    },
+    /// Another is to belong to a placement group, or somebody has left it.
+    GroupChanged {
+        /// Which.
+        #[serde(serialize_with = "text")]
+        group: record::GroupId,
+        /// Of its record now.
+        revision: u64,
+        /// What, and why.
+        reason: String,
+    },
+    /// A relay's disk knew some placement groups better than the store.
+    GroupsRestored {
+        /// Whose disk.
+        node: NodeId,
+        /// How many.
+        groups: usize,
+        /// The first of them.
+        #[serde(serialize_with = "text")]
+        first: record::GroupId,
+    },
+    /// What a relay's disk remembers of some placement groups was not believed.
+    GroupsRefused {
+        /// Which relay.
+        node: NodeId,
+        /// How many.
+        groups: usize,
+        /// Why the first of them was not.
+        reason: String,
+    },
+    /// A relay has the disk of another: it gets no part in placement groups.
+    DiskRefused {
+        /// Which relay.
+        node: NodeId,
+        /// The disk, in hex.
+        disk: String,
+        /// Whose it is.
+        of: NodeId,
+    },
     /// An operator asked for something.
     OverrideSet {
         /// About what, in words.
@@ -146,6 +194,12 @@ pub struct NodeView {
     pub status: Option<Status>,
     /// Rooms in use whose messages it orders.
     pub homes: usize,
+    /// The file of its room logs, in hex; none: it keeps none.
+    pub disk: Option<String>,
+    /// The parts it has in placement groups.
+    pub groups: Vec<NodeGroup>,
+    /// How many of those groups it leads.
+    pub leads: usize,
     /// Edges that have no better relay; to others it is a standby at most.
     pub edges: usize,
     /// Rooms it serves.
@@ -185,6 +239,8 @@ pub struct DrainPlan {
     /// Rooms in use whose messages it orders. They stay while it holds logs: to move them without
     /// losing what is in these needs replicated logs.
     pub homes: Vec<String>,
+    /// Placement groups in which another relay takes its place.
+    pub groups: Vec<NodeGroup>,
 }
 
 /// A path that would move.
@@ -262,6 +318,11 @@ pub struct RoomView {
     pub home: Option<NodeId>,
     /// The home's fencing number, `era.counter`.
     pub home_generation: Option<String>,
+    /// The placement group that keeps its log.
+    pub group: Option<String>,
+    /// That group; only where one room is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub placement: Option<GroupView>,
     /// What is published.
     pub streams: Vec<StreamView>,
     /// Who serves it.
@@ -277,6 +338,8 @@ pub struct Counts {
     pub rooms: usize,
     /// Streams held.
     pub streams: usize,
+    /// Placement groups; those of them that are reduced; those that are stopped.
+    pub groups: [usize; 3],
     /// The store can be reached.
     pub store_up: bool,
 }
@@ -284,7 +347,9 @@ pub struct Counts {
 impl State {
     /// All nodes, by name.
     pub fn view_nodes(&self) -> Vec<NodeView> {
+        let mut parts = self.view_parts();
         let nodes = self.nodes.values().map(|node| {
+            let groups = parts.remove(&node.info.id).unwrap_or_default();
             let TableState {
                 sent,
                 acked,
@@ -298,6 +363,12 @@ impl State {
                 asked: self.overrides.node(&node.info.id).cloned(),
                 status: node.status,
                 homes: self.homes_at(&node.info.id).count(),
+                disk: node
+                    .disk
+                    .filter(|disk| *disk != 0)
+                    .map(|disk| format!("{disk:016x}")),
+                leads: groups.iter().filter(|part| part.role == "leader").count(),
+                groups,
                 edges: self.edges_at(&node.info.id).count(),
                 rooms: node.rooms.len(),
                 table_sent: sent.map(members::shown),
@@ -327,7 +398,9 @@ impl State {
             .status
             .is_some_and(|s| s.subscriptions == 0 && s.logs == 0);
         let id = &node.info.id;
-        idle && self.homes_at(id).next().is_none() && self.edges_at(id).next().is_none()
+        idle && !self.has_part(id)
+            && self.homes_at(id).next().is_none()
+            && self.edges_at(id).next().is_none()
     }
 
     /// Edges whose best relay this is.
@@ -367,6 +440,7 @@ impl State {
             stay: Vec::new(),
             edges: Vec::new(),
             homes: self.homes_at(relay).map(ToString::to_string).collect(),
+            groups: self.view_parts().remove(relay).unwrap_or_default(),
         };
         for (from, table) in self.router.tables() {
             for (to, paths) in &table.paths {
@@ -459,6 +533,11 @@ impl State {
             created_ms: room.created_ms,
             home: room.home.as_ref().map(|h| h.relay.clone()),
             home_generation: room.home.as_ref().map(|h| h.generation.to_string()),
+            group: room.group.map(|group| group.to_string()),
+            placement: room
+                .group
+                .filter(|_| with_ways)
+                .and_then(|group| self.view_group(group)),
             streams: streams.collect(),
             edges: edges.collect(),
         })
@@ -517,6 +596,7 @@ impl State {
             nodes: [relays, self.nodes.len() - relays],
             rooms: self.rooms.len(),
             streams: self.rooms.values().map(|r| r.streams.len()).sum(),
+            groups: self.count_groups(),
             store_up: self.store_up,
         }
     }

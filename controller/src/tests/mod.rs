@@ -1,6 +1,7 @@
 //! The whole controller over real tonic, with nodes that are not real.
 
 mod changes;
+mod groups;
 mod node;
 mod outage;
 mod sessions;

@@ -26,6 +26,8 @@ pub struct Node {
     /// Ways of a room's tracks that it tells when asked.
     pub traced: Vec<control::TracedTrack>,
     pub rooms: BTreeMap<String, control::RoomState>,
+    /// The placement groups it was told of last, by id.
+    pub groups: BTreeMap<u64, control::PlacementGroup>,
 }
 
 pub fn info(id: &str, role: control::Role, boot: u64) -> control::Node {
@@ -107,6 +109,7 @@ impl Node {
             table: held,
             traced: Vec::new(),
             rooms: BTreeMap::new(),
+            groups: BTreeMap::new(),
         };
         node.until(|node| node.session != 0).await?;
         Ok(node)
@@ -194,6 +197,14 @@ impl Node {
                 let tracks = self.traced.clone();
                 let id = asked.id;
                 self.say(Said::Traced(control::Traced { id, tracks })).await;
+            }
+            Told::Groups(told) => {
+                for group in &told.groups {
+                    let before = self.groups.get(&group.id);
+                    let age = |g: &control::PlacementGroup| (g.era, g.revision);
+                    assert!(before.is_none_or(|before| age(before) <= age(group)));
+                }
+                self.groups = told.groups.into_iter().map(|g| (g.id, g)).collect();
             }
             Told::Room(room) => {
                 let before = self.rooms.insert(room.room.clone(), room.clone());

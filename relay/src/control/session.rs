@@ -142,6 +142,7 @@ async fn talk(
             held: has_table.then(|| encoding::whole(&routes)),
             streams,
             carries: shared.engine.view(|core| core.stats().tracks) > 0,
+            ..Join::default()
         }))
         .await?;
     let opened = client.session(ReceiverStream::new(said));
@@ -231,6 +232,8 @@ impl Session<'_> {
             }
             Some(to_node::Message::Table(told)) => self.table(told).await?,
             Some(to_node::Message::Room(told)) => self.shared.rooms.told(told),
+            // A relay without a room log has no part in any.
+            Some(to_node::Message::Groups(_)) => {}
             Some(to_node::Message::Trace(asked)) => {
                 let traced = Traced {
                     id: asked.id,
@@ -273,10 +276,10 @@ impl Session<'_> {
     /// Tells what the node has to do, where that changed.
     async fn status(&mut self) -> Result<(), String> {
         let status = status::status(self.shared);
-        if self.status == Some(status) {
+        if self.status.as_ref() == Some(&status) {
             return Ok(());
         }
-        self.status = Some(status);
+        self.status = Some(status.clone());
         self.say(from_node::Message::Status(status)).await
     }
 

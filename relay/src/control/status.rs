@@ -21,6 +21,7 @@ pub(super) fn status(shared: &Shared) -> NodeStatus {
         relays: count(Role::Relay),
         edges: count(Role::Edge),
         logs: shared.logs.load(std::sync::atomic::Ordering::Relaxed),
+        ..NodeStatus::default()
     }
 }
 

@@ -133,6 +133,47 @@ fn the_death_of_a_hub_is_told_in_bounds() {
 }
 
 #[test]
+fn fellows_of_a_placement_group_are_neighbours_whatever_the_choice() {
+    let names: Vec<String> = (0..200).map(|n| format!("r{n}")).collect();
+    let mut world = World::new(&names.join(" "));
+    for (n, member) in world.nodes.iter_mut().enumerate() {
+        member.region = Region::new(&format!("region-{}", n % 15)).unwrap();
+        member.lat = (n % 15) as f64 * 5.0;
+        member.lon = (n % 15) as f64 * 20.0;
+    }
+    let now = world.now();
+    world.router.recompute(now, &world.nodes);
+    let is_neighbour = |world: &World, a: &str, b: &str| {
+        let table = world.router.table(&node(a)).expect("a table");
+        table.neighbours.contains(&node(b))
+    };
+    let far = names
+        .iter()
+        .find(|other| *other != "r0" && !is_neighbour(&world, "r0", other));
+    let far = far.expect("not all are neighbours");
+    let pair: BTreeSet<(NodeId, NodeId)> = [(node("r0"), node(far))].into();
+    world.router.set_fellows(now.time, pair.clone());
+    world.wait(1_000);
+    assert!(world.router.due().is_some(), "it is to be computed");
+    let now = world.now();
+    let routed = world.router.recompute(now, &world.nodes);
+    assert!(is_neighbour(&world, "r0", far) && is_neighbour(&world, far, "r0"));
+    assert!(routed.push.contains(&node("r0")) && routed.push.contains(&node(far)));
+    assert_eq!(routed.push.len(), 2, "nobody else is told");
+    // They stay so when somebody else goes, and until they are fellows no more.
+    world.nodes.pop_if(|member| member.id != node(far));
+    let now = world.now();
+    world.router.recompute(now, &world.nodes);
+    assert!(is_neighbour(&world, "r0", far));
+    world.router.set_fellows(now.time, pair);
+    assert!(world.router.due().is_none(), "the same changes nothing");
+    world.router.set_fellows(now.time, BTreeSet::new());
+    let now = world.now();
+    world.router.recompute(now, &world.nodes);
+    assert!(!is_neighbour(&world, "r0", far) && !is_neighbour(&world, far, "r0"));
+}
+
+#[test]
 fn above_64_relays_only_links_of_neighbours_count() {
     let names: Vec<String> = (0..66).map(|n| format!("r-{n}")).collect();
     let mut world = World::new(&names.join(" "));

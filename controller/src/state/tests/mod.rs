@@ -3,6 +3,7 @@
 
 mod cases;
 mod fencing;
+mod groups;
 mod overrides;
 mod takeover;
 mod traces;
@@ -106,6 +107,8 @@ pub fn join(id: &str, boot: u64, session: LeaseId) -> Join {
         held: None,
         streams: Vec::new(),
         carries: false,
+        disk: 0,
+        groups: Vec::new(),
     }
 }
 

@@ -254,11 +254,12 @@ fn changes_by_other_hands_are_heard() {
 fn a_draining_relay_is_no_home_for_new_rooms_and_is_drained_when_nothing_is_left() {
     let (mut world, [_, hk, _, edge]) = backbone();
     let status = |subscriptions, logs| {
-        Said::Status(Status {
+        let status = Status {
             subscriptions,
             logs,
             ..Status::default()
-        })
+        };
+        Said::Status(status, Vec::new())
     };
     let home = |world: &World, name: &str| {
         let rooms = world.state().view_rooms();
@@ -341,10 +342,11 @@ fn a_draining_relay_is_no_home_for_new_rooms_and_is_drained_when_nothing_is_left
 fn a_home_that_gets_a_message_while_it_leaves_stays() {
     let (mut world, [_, hk, _, edge]) = backbone();
     let logs = |logs| {
-        Said::Status(Status {
+        let status = Status {
             logs,
             ..Status::default()
-        })
+        };
+        Said::Status(status, Vec::new())
     };
     let told = |world: &World| world.told_room(edge, "class").unwrap().home_relay.clone();
     world.watch(edge, "class");
