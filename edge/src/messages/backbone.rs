@@ -94,6 +94,7 @@ impl Home {
             room: room.clone(),
             generation: self.generation,
             ticket: bytes::Bytes::new(),
+            group: 0,
         };
         tokio::time::timeout(CALL, handle.call(&self.node, open))
             .await
