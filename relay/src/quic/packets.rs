@@ -285,3 +285,55 @@ async fn read_large(
         Err(error) => misbehaves(peer, &format!("in a large packet of a group: {error}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A packet of about this length.
+    fn packet(len: usize) -> Packet {
+        let mut bytes = BytesMut::new();
+        bytes.varint(1);
+        bytes.extend_from_slice(&[0, 1]);
+        bytes.extend_from_slice(&[1, 2, 3, 0, 3]);
+        bytes.extend_from_slice(&[0; 7]);
+        bytes.extend_from_slice(&[0, 0]);
+        let count = len / (16 << 10);
+        bytes.varint(count as u64);
+        for index in 0..count {
+            bytes.extend_from_slice(&[0, 1]);
+            bytes.varint(index as u64);
+            bytes.prefixed(&vec![0; 16 << 10]);
+            bytes.prefixed(&[]);
+        }
+        Packet::decode(bytes.freeze()).unwrap()
+    }
+
+    #[test]
+    fn what_is_too_much_is_lost() {
+        let packets = Packets::default();
+        for _ in 0..2 * limits::PACKETS {
+            packets.push(&packet(0));
+        }
+        assert_eq!(packets.out().small.len(), limits::PACKETS);
+        let mut taken = 0;
+        while let Some(written) = packets.take_small() {
+            taken += written.len();
+        }
+        assert_eq!(taken, limits::PACKETS * (1 + packet(0).encode().len()));
+        for _ in 0..1_000 {
+            packets.push(&packet(32 << 10));
+        }
+        assert!(packets.out().bytes <= limits::PACKET_BYTES);
+        assert!(packets.out().small.len() > 200);
+        // Of large ones one waits: the newest.
+        packets.push(&packet(80 << 10));
+        packets.push(&packet(96 << 10));
+        let large = packets.take_large().unwrap();
+        assert_eq!(large, packet(96 << 10).encode());
+        assert_eq!(packets.take_large(), None);
+        packets.close();
+        packets.push(&packet(0));
+        assert_eq!(packets.take_small(), None);
+    }
+}

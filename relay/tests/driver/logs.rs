@@ -155,6 +155,7 @@ async fn run(config: Config) -> (Handle, Runtime) {
 
 /// Relays that are all neighbours of each other, and an edge attached to all of them.
 pub struct Logs {
+    pub ca: Ca,
     pub relays: Vec<Relay>,
     pub edge: Relay,
 }
@@ -171,9 +172,11 @@ impl Logs {
         }
         let mut edge = config("edge-1", ca.identity("edge-1"));
         edge.limits.attachments = relays;
+        let edge = Relay::start(edge).await;
         let logs = Logs {
+            ca,
             relays: world,
-            edge: Relay::start(edge).await,
+            edge,
         };
         logs.tell_world();
         logs.tell(&logs.born());
@@ -195,10 +198,16 @@ impl Logs {
 
     /// Everybody hears of everybody, as from a controller.
     pub fn tell_world(&self) {
+        self.tell_world_with(None);
+    }
+
+    /// The same; one of them is taken out of service.
+    pub fn tell_world_with(&self, draining: Option<usize>) {
         let names: Vec<&str> = NAMES[..self.relays.len()].to_vec();
         let mut directory = Directory::default();
-        for relay in &self.relays {
-            let info = info(relay.name().as_str(), relay.config.listen);
+        for (at, relay) in self.relays.iter().enumerate() {
+            let mut info = info(relay.name().as_str(), relay.config.listen);
+            info.draining = draining == Some(at);
             directory.nodes.insert(info.id.clone(), info);
         }
         let mut edge = info("edge-1", self.edge.config.listen);
@@ -370,6 +379,30 @@ impl Client {
         let seq = soon("an ack", self.send(message)).await;
         self.acked.push((self.n, seq));
         seq
+    }
+
+    /// Sets a key of the state to so many bytes.
+    pub async fn put(&mut self, key: &str, bytes: usize) -> u64 {
+        self.n += 1;
+        let message = Envelope {
+            class: Class::State,
+            key: Some(key.into()),
+            body: vec![b'x'; bytes].into(),
+            ..self.message(self.n, "")
+        };
+        let seq = soon("an ack", self.send(message)).await;
+        self.acked.push((self.n, seq));
+        seq
+    }
+
+    /// Says something that has no place in the order.
+    pub async fn whisper(&mut self) {
+        self.n += 1;
+        let message = Envelope {
+            class: Class::Ephemeral,
+            ..self.message(self.n, "psst")
+        };
+        assert_eq!(soon("an ack", self.send(message)).await, 0);
     }
 
     async fn send(&mut self, message: Envelope) -> u64 {

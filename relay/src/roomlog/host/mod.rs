@@ -171,6 +171,9 @@ impl Host {
         for persist in running.settle(&places) {
             self.writer.write(group, running.life, persist).await;
         }
+        if running.has_turned() {
+            self.tell();
+        }
     }
 
     async fn timeouts(&mut self) {

@@ -1,6 +1,6 @@
 //! What a placement group's record asks of this node. Pure.
 
-use longspan_proto::{control, ids::NodeId};
+use longspan_proto::{control, ids::NodeId, wire::MAX_VARINT};
 
 use super::super::group::Member;
 
@@ -67,6 +67,9 @@ impl Record {
         let era = era.map_err(|_| format!("era {}; the limit is {}", told.era, u16::MAX))?;
         let mut numbers: Vec<u64> = members.iter().chain(&leaving).map(|f| f.number.0).collect();
         numbers.sort_unstable();
+        if told.id == 0 || told.id.max(numbers.last().copied().unwrap_or(0)) > MAX_VARINT {
+            return Err(format!("its id or a number is 0 or above {MAX_VARINT}"));
+        }
         if numbers.first() == Some(&0) || numbers.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err("a member's number is 0, or given twice".into());
         }
@@ -226,6 +229,9 @@ mod tests {
             Record::parse(told).is_err()
         };
         assert!(refused(&|told| told.era = 65_536));
+        assert!(refused(&|told| told.id = 0));
+        assert!(refused(&|told| told.id = u64::MAX));
+        assert!(refused(&|told| told.members[0].number = u64::MAX));
         assert!(refused(&|told| told.members[0].number = 0));
         assert!(refused(&|told| told.members[0].node = "Not A Name".into()));
         assert!(refused(&|told| told.leaving = told.members.clone()));

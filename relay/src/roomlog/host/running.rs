@@ -61,6 +61,8 @@ pub(super) struct Running {
     token: u64,
     waiting: HashMap<u64, Waiting>,
     standing: watch::Sender<Standing>,
+    /// That changed since it was asked last.
+    turned: bool,
     /// What leaves a leader.
     tracks: Tracks,
     /// Rooms that calls were opened to since this node leads.
@@ -112,6 +114,7 @@ impl Running {
                 generation: Default::default(),
                 elsewhere: None,
             }),
+            turned: true,
             tracks: Tracks::new(handle),
             rooms: HashMap::new(),
             passed: BTreeMap::new(),
@@ -137,6 +140,11 @@ impl Running {
         if let Some(role) = self.group.as_ref().map(Group::role) {
             self.stand(role);
         }
+    }
+
+    /// Whether another leads, or anew, since this was asked last.
+    pub fn has_turned(&mut self) -> bool {
+        std::mem::take(&mut self.turned)
     }
 
     pub fn poll_timeout(&self) -> Option<Time> {
@@ -213,6 +221,7 @@ impl Running {
             );
         }
         self.standing.send_replace(standing);
+        self.turned = true;
     }
 
     /// It can go no further.
