@@ -17,7 +17,11 @@ use longspan_proto::{
 use longspan_topology::link::Need;
 use tokio::sync::watch;
 
-use crate::{forward::PeerKey, probe::Link, quic::limits};
+use crate::{
+    forward::PeerKey,
+    probe::Link,
+    quic::{limits, packets::Packets},
+};
 
 /// One connection, hellos exchanged.
 pub(crate) struct Peer {
@@ -39,6 +43,8 @@ pub(crate) struct Peer {
     pub backup: AtomicBool,
     /// What came over it lately, in bit/s.
     pub received_bps: AtomicU64,
+    /// What members of placement groups here have for members there, and the other way.
+    pub packets: Packets,
 }
 
 /// A link that a frame crossed within this time carries tracks: a group a second, and one late.

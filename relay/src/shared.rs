@@ -22,6 +22,7 @@ use crate::{
     node::{Config, Directory, room::Rooms},
     peers::Peers,
     quic::Endpoint,
+    roomlog::host::port::Port,
 };
 
 /// See the [module](self).
@@ -46,6 +47,8 @@ pub(crate) struct Shared {
     pub unreachable: watch::Sender<BTreeSet<NodeId>>,
     /// Rooms whose messages this node orders and holds in memory.
     pub logs: Arc<AtomicU32>,
+    /// The placement groups this node has a part in; None: it keeps none.
+    pub groups: Option<Arc<Port>>,
     /// Cancelled when the node begins to close.
     pub stop: CancellationToken,
 }

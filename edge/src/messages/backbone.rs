@@ -1,4 +1,4 @@
-//! A room's home, and what is asked of it over the backbone.
+//! Who gives a room's messages their order, and what is asked of it over the backbone.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use longspan_proto::{
     ids::{Generation, NodeId, RoomName, Stream, Track, TrackId},
     wire::{
         Start,
-        call::{Open, Verb},
-        room::Part,
+        call::{Open, Status, Verb},
+        room::{Lead, Part},
     },
 };
 use longspan_relay::{
@@ -16,8 +16,14 @@ use longspan_relay::{
     roomlog::{Snapshot, position},
 };
 
+use super::view::Log;
+
 /// How long a call may take to be accepted, and a state to come.
 const CALL: Duration = Duration::from_secs(5);
+
+/// How long a member of a placement group may take to say whether it leads, before the next one is
+/// asked: three of the longest round trips on Earth.
+const LEAD: Duration = Duration::from_secs(1);
 
 /// Messages in a state, keys and history together: what a home may hold by default, twice.
 const MAX_STATE: usize = 32 << 10;
@@ -25,11 +31,22 @@ const MAX_STATE: usize = 32 << 10;
 /// An ephemeral message that is older than this is worthless.
 const EPHEMERAL_BUDGET: Duration = Duration::from_secs(2);
 
-/// Who gives a room's messages their order.
+/// Who keeps a room's log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Keeper {
+    /// A placement group. Who leads it is asked of its members.
+    Group(u64),
+    /// One relay.
+    Home(Home),
+}
+
+/// Who gives a room's messages their order, and under which generation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Home {
     pub node: NodeId,
     pub generation: Generation,
+    /// The placement group that it leads; 0: none.
+    pub group: u64,
 }
 
 /// Why a home is not of use now.
@@ -41,30 +58,36 @@ pub(super) enum Lost {
     Timeout(Duration),
     #[error("the home said what it may not: {0}")]
     Broken(String),
+    #[error("another member leads the group: {0:?}")]
+    Elsewhere(Option<NodeId>),
     #[error("the track {track} ended: {why}")]
     Ended { track: &'static str, why: String },
 }
 
-impl Home {
-    fn of(state: &RoomState) -> Option<Home> {
+impl Keeper {
+    fn of(state: &RoomState) -> Option<Keeper> {
+        if state.group != 0 {
+            return Some(Keeper::Group(state.group));
+        }
         if state.home_relay.is_empty() {
             return None;
         }
         let node = NodeId::new(&state.home_relay)
             .inspect_err(|error| tracing::warn!(%error, "a room's home has an odd name"))
             .ok()?;
-        Some(Home {
+        Some(Keeper::Home(Home {
             node,
             generation: Generation(state.home_generation),
-        })
+            group: 0,
+        }))
     }
 
-    /// The room's home, once it is known. Waits for ever where no controller tells.
-    pub async fn known(view: &mut RoomView) -> Home {
+    /// Who keeps the room's log, once it is known. Waits for ever where no controller tells.
+    pub async fn known(view: &mut RoomView) -> Keeper {
         loop {
-            let home = view.borrow_and_update().as_deref().and_then(Home::of);
-            if let Some(home) = home {
-                return home;
+            let keeper = view.borrow_and_update().as_deref().and_then(Keeper::of);
+            if let Some(keeper) = keeper {
+                return keeper;
             }
             if view.changed().await.is_err() {
                 std::future::pending::<()>().await;
@@ -72,11 +95,11 @@ impl Home {
         }
     }
 
-    /// Returns once the room's home is another.
+    /// Returns once it is another.
     pub async fn changed(&self, view: &mut RoomView) {
         loop {
-            let home = view.borrow_and_update().as_deref().and_then(Home::of);
-            if home.is_some_and(|home| home != *self) {
+            let keeper = view.borrow_and_update().as_deref().and_then(Keeper::of);
+            if keeper.is_some_and(|keeper| keeper != *self) {
                 return;
             }
             if view.changed().await.is_err() {
@@ -84,29 +107,102 @@ impl Home {
             }
         }
     }
+}
 
-    /// Opens a call.
-    pub async fn call(&self, handle: &Handle, room: &RoomName, verb: Verb) -> Result<Call, Lost> {
-        let open = Open {
+/// The nodes that belong to the room's placement group, the likely leader first.
+pub(super) fn members(view: &RoomView) -> Vec<NodeId> {
+    let state = view.borrow();
+    let names = state.iter().flat_map(|state| &state.members);
+    names
+        .filter_map(|name| {
+            NodeId::new(name)
+                .inspect_err(|error| tracing::warn!(%error, "a group's member has an odd name"))
+                .ok()
+        })
+        .collect()
+}
+
+impl Home {
+    /// Calls a member of a placement group. If it leads, the call, and under which generation.
+    pub async fn leading(
+        handle: &Handle,
+        room: &RoomName,
+        verb: Verb,
+        node: NodeId,
+        group: u64,
+    ) -> Result<(Call, Home), Lost> {
+        let mut home = Home {
+            node,
+            generation: Generation::default(),
+            group,
+        };
+        let call = async {
+            let mut call = handle.call(&home.node, home.open(room, verb)).await?;
+            let first = call.recv().await?;
+            Ok::<_, CallError>((call, first))
+        };
+        let called = tokio::time::timeout(LEAD, call).await;
+        let (call, first) = match called.map_err(|_| Lost::Timeout(LEAD))? {
+            Ok(called) => called,
+            Err(CallError::Refused {
+                status: Status::Elsewhere,
+                message,
+                ..
+            }) => return Err(Lost::Elsewhere(NodeId::new(&message).ok())),
+            Err(error) => return Err(error.into()),
+        };
+        let first = first.ok_or_else(|| Lost::Broken("it said no generation".into()))?;
+        match Lead::decode(first).map_err(|e| Lost::Broken(e.to_string()))? {
+            Some(Lead::Under(generation)) => home.generation = generation,
+            Some(Lead::Elsewhere { node }) => return Err(Lost::Elsewhere(node)),
+            None => return Err(Lost::Broken("its first word is no generation".into())),
+        }
+        Ok((call, home))
+    }
+
+    fn open(&self, room: &RoomName, verb: Verb) -> Open {
+        Open {
             verb,
             path: Vec::new(),
             crossed: Vec::new(),
             room: room.clone(),
             generation: self.generation,
             ticket: bytes::Bytes::new(),
-        };
-        tokio::time::timeout(CALL, handle.call(&self.node, open))
+            group: self.group,
+        }
+    }
+
+    /// Which log it is: its places mean nothing in another.
+    pub fn id(&self) -> Log {
+        match self.group {
+            0 => Log::Home(self.generation),
+            group => Log::Group {
+                group,
+                era: self.generation.era(),
+            },
+        }
+    }
+
+    /// Opens a call to a home that is no group's.
+    pub async fn call(&self, handle: &Handle, room: &RoomName, verb: Verb) -> Result<Call, Lost> {
+        tokio::time::timeout(CALL, handle.call(&self.node, self.open(room, verb)))
             .await
             .map_err(|_| Lost::Timeout(CALL))?
             .map_err(Lost::from)
     }
 
-    /// The room's state, and its newest messages.
-    pub async fn state(&self, handle: &Handle, room: &RoomName) -> Result<Snapshot, Lost> {
-        let call = self.call(handle, room, Verb::State).await?;
-        tokio::time::timeout(CALL, read_state(call))
-            .await
-            .map_err(|_| Lost::Timeout(CALL))?
+    /// The room's state, and its newest messages; with the log that they are of.
+    pub async fn state(&self, handle: &Handle, room: &RoomName) -> Result<(Log, Snapshot), Lost> {
+        let (call, log) = match self.group {
+            0 => (self.call(handle, room, Verb::State).await?, self.id()),
+            group => {
+                let node = self.node.clone();
+                let leading = Home::leading(handle, room, Verb::State, node, group).await?;
+                (leading.0, leading.1.id())
+            }
+        };
+        let read = tokio::time::timeout(CALL, read_state(call)).await;
+        Ok((log, read.map_err(|_| Lost::Timeout(CALL))??))
     }
 
     /// The room's ordered messages after `seq`.
@@ -140,18 +236,17 @@ impl Home {
 }
 
 async fn read_state(mut call: Call) -> Result<Snapshot, Lost> {
-    let mut snapshot = Snapshot {
-        seq: 0,
-        at: 0,
-        keys: Vec::new(),
-        history: Vec::new(),
-    };
+    let broken = |e: longspan_proto::wire::Error| Lost::Broken(e.to_string());
+    let mut snapshot = Snapshot::default();
     loop {
         let body = call
             .recv()
             .await?
             .ok_or_else(|| Lost::Broken("the state ended early".into()))?;
-        match Part::decode(body).map_err(|e| Lost::Broken(e.to_string()))? {
+        if let Some(Lead::Elsewhere { node }) = Lead::decode(body.clone()).map_err(broken)? {
+            return Err(Lost::Elsewhere(node));
+        }
+        match Part::decode(body).map_err(broken)? {
             Part::Begin { seq, at } => (snapshot.seq, snapshot.at) = (seq, at),
             Part::Keys(keys) => snapshot.keys.extend(keys),
             Part::History(history) => snapshot.history.extend(history),

@@ -13,12 +13,13 @@ use longspan_proto::{
     wire::{
         call::Verb,
         envelope::Envelope,
-        room::{Answer, Request},
+        room::{Answer, Lead, Request},
     },
 };
 use longspan_relay::{
     forward::LocalEvent,
-    node::{CallReceiver, CallSender, Handle, RoomView},
+    node::{Call, CallReceiver, CallSender, Handle, RoomView},
+    roomlog::GROUP,
 };
 use tokio::{
     sync::{Notify, mpsc, watch},
@@ -27,7 +28,8 @@ use tokio::{
 
 use super::{
     Counted, Limits, Messages,
-    backbone::{Home, Lost},
+    backbone::{self, Home, Keeper, Lost},
+    finder::Finder,
     outbox::{self, Done, Full, MemberKey, Outbox},
     view::{Applied, View},
 };
@@ -44,6 +46,9 @@ const ANSWERS: usize = 256;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
+/// Whoever led for less than this is to be found as if nobody had.
+const LED: Duration = Duration::from_secs(1);
+
 /// See the [module](self).
 pub(super) struct Hub {
     node: Handle,
@@ -52,6 +57,8 @@ pub(super) struct Hub {
     state: Mutex<State>,
     /// Members wake when the view changes.
     changed: watch::Sender<()>,
+    /// Who leads the room's placement group, once somebody was found.
+    leader: watch::Sender<Option<Home>>,
     /// Something waits to be sent to the home.
     asked: Notify,
     /// The home owes an answer for too long: the call is to be opened anew.
@@ -70,6 +77,8 @@ struct State {
 struct Held {
     member: MemberKey,
     n: u64,
+    /// The message of this number is in no log: it was ephemeral.
+    passed: bool,
 }
 
 /// What a member hears of its requests.
@@ -112,6 +121,7 @@ impl Hub {
                 sessions: HashMap::new(),
             }),
             changed: watch::Sender::new(()),
+            leader: watch::Sender::new(None),
             asked: Notify::new(),
             overdue: Notify::new(),
         }
@@ -163,10 +173,11 @@ impl Hub {
             Request::Publish(message) => message.session,
             Request::Ask { session } | Request::PassOver { session, .. } => *session,
         };
-        let held = state
-            .sessions
-            .entry(session)
-            .or_insert(Held { member: key, n: 0 });
+        let held = state.sessions.entry(session).or_insert(Held {
+            member: key,
+            n: 0,
+            passed: false,
+        });
         held.member = key;
         drop(state);
         self.asked.notify_one();
@@ -192,13 +203,14 @@ impl Hub {
         loop {
             ticks.tick().await;
             let mut state = self.lock();
+            let stuck = state.outbox.is_stuck(messages.now());
             let given_up = state.outbox.expire(messages.now());
             for done in &given_up {
                 state.tell(done.member, FromHome::Unavailable { n: done.n });
             }
             let empty = state.members.is_empty();
             drop(state);
-            if !given_up.is_empty() {
+            if stuck {
                 self.overdue.notify_one();
             }
             idle = if empty { idle + TICK } else { Duration::ZERO };
@@ -212,20 +224,48 @@ impl Hub {
     async fn follow(&self, messages: &Messages, mut room: RoomView) {
         let mut pause = Pause::default();
         loop {
-            let home = Home::known(&mut room).await;
-            let lost = tokio::select! {
-                () = home.changed(&mut room) => continue,
-                lost = self.follow_home(messages, &home, &mut pause) => lost,
+            let keeper = Keeper::known(&mut room).await;
+            let follow = async {
+                match &keeper {
+                    Keeper::Home(home) => self.follow_home(messages, home, &mut pause).await,
+                    Keeper::Group(group) => self.follow_group(messages, *group, &mut pause).await,
+                }
             };
-            tracing::debug!(room = %self.room(), home = %home.node, %lost, "the log is followed anew");
             tokio::select! {
-                () = home.changed(&mut room) => {}
-                () = pause.wait() => {}
+                () = keeper.changed(&mut room) => {}
+                () = follow => {}
             }
         }
     }
 
-    async fn follow_home(&self, messages: &Messages, home: &Home, pause: &mut Pause) -> Lost {
+    async fn follow_home(&self, messages: &Messages, home: &Home, pause: &mut Pause) {
+        let lost = self.follow_at(messages, home, pause).await;
+        tracing::debug!(room = %self.room(), home = %home.node, %lost, "the log is followed anew");
+        pause.wait().await;
+    }
+
+    /// Follows the log at whoever leads, from one leader to the next.
+    async fn follow_group(&self, messages: &Messages, group: u64, pause: &mut Pause) {
+        let mut leader = self.leader.subscribe();
+        let found = leader.wait_for(|home| home.as_ref().is_some_and(|home| home.group == group));
+        let Some(home) = found.await.ok().and_then(|home| home.clone()) else {
+            return std::future::pending().await;
+        };
+        let lost = tokio::select! {
+            Ok(()) = leader.changed() => {
+                *pause = Pause::default();
+                return;
+            }
+            lost = self.follow_at(messages, &home, pause) => lost,
+        };
+        tracing::debug!(room = %self.room(), leader = %home.node, %lost, "the log is followed anew");
+        tokio::select! {
+            Ok(()) = leader.changed() => *pause = Pause::default(),
+            () = pause.wait() => {}
+        }
+    }
+
+    async fn follow_at(&self, messages: &Messages, home: &Home, pause: &mut Pause) -> Lost {
         match self.follow_until_lost(messages, home, pause).await {
             Ok(never) => match never {},
             Err(lost) => lost,
@@ -238,12 +278,23 @@ impl Hub {
         home: &Home,
         pause: &mut Pause,
     ) -> Result<std::convert::Infallible, Lost> {
-        let seq = self.load(home).await?;
+        // Under another leader a group's log goes on where it was.
+        let known = self.view(|view| view.is_of(home.id()).then(|| view.seq()));
+        let seq = match known.filter(|_| home.group != 0) {
+            Some(seq) => seq,
+            None => self.load(home).await?,
+        };
         let mut log = home.log(&self.node, self.room(), seq);
         let mut ephemeral = home.ephemeral(&self.node, self.room());
         loop {
             tokio::select! {
                 event = log.next() => match event {
+                    // A place whose message the leader does not retain.
+                    Some(LocalEvent::Frame { group, index, frame }) if frame.payload.is_empty() => {
+                        if group * GROUP + index + 1 > self.view(View::seq) {
+                            self.load(home).await?;
+                        }
+                    }
                     Some(LocalEvent::Frame { frame, .. }) => {
                         let message = read(frame.payload)?;
                         if self.apply(messages, message) == Applied::Hole {
@@ -272,9 +323,9 @@ impl Hub {
 
     /// Takes the home's state; the newest message it includes.
     async fn load(&self, home: &Home) -> Result<u64, Lost> {
-        let snapshot = home.state(&self.node, self.room()).await?;
-        let seq = snapshot.seq;
-        self.lock().view.load(home.generation, snapshot);
+        let (log, snapshot) = home.state(&self.node, self.room()).await?;
+        self.lock().view.load(log, snapshot);
+        let seq = self.view(View::seq);
         self.changed.send_replace(());
         Ok(seq)
     }
@@ -301,21 +352,76 @@ impl Hub {
         let mut pause = Pause::default();
         let mut introduced = None;
         loop {
-            let home = Home::known(&mut room).await;
-            let fresh = introduced.is_some_and(|generation| generation != home.generation);
-            introduced = Some(home.generation);
-            let lost = tokio::select! {
-                () = home.changed(&mut room) => continue,
-                lost = self.publish_home(messages, &home, fresh, &mut pause) => lost,
+            let keeper = Keeper::known(&mut room).await;
+            let mut view = room.clone();
+            let publish = async {
+                match &keeper {
+                    Keeper::Group(group) => self.publish_group(messages, *group, &room).await,
+                    Keeper::Home(home) => {
+                        let fresh =
+                            introduced.is_some_and(|generation| generation != home.generation);
+                        introduced = Some(home.generation);
+                        let lost = self.publish_home(messages, home, fresh, &mut pause).await;
+                        if let Err(lost) = lost {
+                            tracing::debug!(room = %self.room(), home = %home.node, %lost, "the home is called anew");
+                        }
+                        pause.wait().await;
+                    }
+                }
             };
-            if let Err(lost) = lost {
-                tracing::debug!(room = %self.room(), home = %home.node, %lost, "the home is called anew");
-            }
             tokio::select! {
-                () = home.changed(&mut room) => {}
-                () = pause.wait() => {}
+                () = keeper.changed(&mut view) => {}
+                () = publish => {}
             }
         }
+    }
+
+    /// Finds the leader, and the next one, for as long as the group keeps the room.
+    async fn publish_group(&self, messages: &Messages, group: u64, room: &RoomView) {
+        let mut finder = Finder::default();
+        loop {
+            let members = backbone::members(room);
+            if let Some(node) = finder.next(&members) {
+                let (node_, verb) = (node.clone(), Verb::Publish);
+                let called = Home::leading(&self.node, self.room(), verb, node_, group).await;
+                let lost = match called {
+                    Ok((call, home)) => {
+                        self.leader.send_if_modified(|leader| {
+                            let other = leader.as_ref() != Some(&home);
+                            *leader = Some(home);
+                            other
+                        });
+                        let began = messages.now();
+                        let talked = self.talk_to_leader(messages, call).await;
+                        if messages.now().saturating_since(began) >= LED {
+                            finder.leads();
+                        }
+                        finder.fails(messages.now(), true);
+                        talked.err()
+                    }
+                    Err(lost) => Some(lost),
+                };
+                if let Some(Lost::Elsewhere(leader)) = &lost {
+                    finder.elsewhere(messages.now(), leader.clone());
+                }
+                if let Some(lost) = lost {
+                    tracing::debug!(room = %self.room(), member = %node, %lost, "another member is asked");
+                }
+            }
+            if let Some(pause) = finder.pause(members.len()) {
+                sleep(pause.mul_f64(rand::random_range(0.5..=1.0))).await;
+            }
+        }
+    }
+
+    async fn talk_to_leader(&self, messages: &Messages, call: Call) -> Result<(), Lost> {
+        let (mut up, mut down) = call.split();
+        let passed = self.lock().introductions(|held| held.passed);
+        for request in passed {
+            up.send(outbox::written(&request)).await?;
+        }
+        self.talk(messages, &mut up, &mut down, &mut Pause::default())
+            .await
     }
 
     async fn publish_home(
@@ -328,17 +434,30 @@ impl Hub {
         let call = home.call(&self.node, self.room(), Verb::Publish).await?;
         let (mut up, mut down) = call.split();
         if fresh {
-            let sessions = self.lock().introductions();
+            let sessions = self.lock().introductions(|held| held.n > 0);
             for request in sessions {
                 up.send(outbox::written(&request)).await?;
             }
         }
-        self.lock().outbox.connected();
-        tokio::select! {
-            lost = self.send(&mut up) => lost,
-            lost = self.receive(messages, &mut down, pause) => lost,
-            () = self.overdue.notified() => Err(Lost::Timeout(self.limits.outbox.patience)),
-        }
+        self.talk(messages, &mut up, &mut down, pause).await
+    }
+
+    async fn talk(
+        &self,
+        messages: &Messages,
+        up: &mut CallSender,
+        down: &mut CallReceiver,
+        pause: &mut Pause,
+    ) -> Result<(), Lost> {
+        self.lock().outbox.connected(messages.now());
+        let lost = tokio::select! {
+            lost = self.send(up) => lost,
+            lost = self.receive(messages, down, pause) => lost,
+            () = self.overdue.notified() => Err(Lost::Timeout(self.limits.outbox.stuck)),
+        };
+        // Nothing is sent on a call now: none is stuck.
+        self.lock().outbox.connected(messages.now());
+        lost
     }
 
     async fn send(&self, up: &mut CallSender) -> Result<(), Lost> {
@@ -362,7 +481,11 @@ impl Hub {
         pause: &mut Pause,
     ) -> Result<(), Lost> {
         while let Some(body) = down.recv().await? {
-            let answer = Answer::decode(body).map_err(|e| Lost::Broken(e.to_string()))?;
+            let broken = |e: longspan_proto::wire::Error| Lost::Broken(e.to_string());
+            if let Some(Lead::Elsewhere { node }) = Lead::decode(body.clone()).map_err(broken)? {
+                return Err(Lost::Elsewhere(node));
+            }
+            let answer = Answer::decode(body).map_err(broken)?;
             if let Answer::Refused { slug, message, .. } = &answer
                 && slug == "stale_generation"
             {
@@ -371,6 +494,7 @@ impl Hub {
             }
             *pause = Pause::default();
             let mut state = self.lock();
+            state.outbox.alive(messages.now());
             let done = state.outbox.answered(&answer);
             state.done(messages.now(), done, answer);
         }
@@ -382,13 +506,16 @@ impl State {
     /// A request is done: its member hears of it.
     fn done(&mut self, now: Time, done: Option<Done>, answer: Answer) {
         let held = match &answer {
-            Answer::Acked { session, n, .. } | Answer::Held { session, n } => Some((session, *n)),
+            Answer::Acked { session, n, seq } => Some((session, *n, *seq == 0)),
+            Answer::Held { session, n } => Some((session, *n, false)),
             Answer::Refused { .. } => None,
         };
-        if let Some((session, n)) = held
+        if let Some((session, n, passed)) = held
             && let Some(held) = self.sessions.get_mut(session)
+            && n > held.n
         {
-            held.n = held.n.max(n);
+            held.n = n;
+            held.passed = passed;
         }
         let Some(done) = done else {
             return;
@@ -410,10 +537,10 @@ impl State {
     }
 
     /// What a home that knows nothing of this edge's sessions is to be told.
-    fn introductions(&self) -> Vec<Request> {
+    fn introductions(&self, of: impl Fn(&Held) -> bool) -> Vec<Request> {
         self.sessions
             .iter()
-            .filter(|(_, held)| held.n > 0)
+            .filter(|(_, held)| of(held))
             .map(|(session, held)| Request::PassOver {
                 session: *session,
                 first: 1,

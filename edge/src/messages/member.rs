@@ -424,7 +424,7 @@ impl Member {
     /// What the room has for the member now, a batch at most: call again until it is empty.
     pub fn pull(&mut self, now: Time, view: &View) -> Vec<Action> {
         match &mut self.phase {
-            Phase::Waiting(hello) if view.generation().is_some() => {
+            Phase::Waiting(hello) if view.is_loaded() => {
                 let late = now.saturating_since(hello.since) >= self.limits.join;
                 if hello.is_ahead_of(view) && !late {
                     // This edge may hear of messages later than the one before it did.

@@ -2,10 +2,12 @@
 //! (docs/messages.md).
 //!
 //! Pure: [`wire`] (what is said, in JSON and CBOR), [`member`] (one member's conversation),
-//! [`view`] (what is held of a room), [`outbox`] (what the room's home has not answered yet).
+//! [`view`] (what is held of a room), [`outbox`] (what the room's home has not answered yet), [`finder`] (which member of a placement
+//! group leads).
 //! Around them `hub` joins a room to its home, and `socket` a member to its room.
 
 mod backbone;
+pub mod finder;
 mod hub;
 pub mod member;
 pub mod outbox;

@@ -19,8 +19,10 @@ pub struct Limits {
     pub requests: usize,
     /// Their bytes; a further one is answered `busy`.
     pub bytes: usize,
-    /// After this long a request is answered `unavailable`.
+    /// After this long a request is answered `unavailable`: twice the longest election.
     pub patience: Duration,
+    /// A call that brings no answer for so long is opened anew, to whoever leads by then.
+    pub stuck: Duration,
 }
 
 impl Default for Limits {
@@ -28,7 +30,8 @@ impl Default for Limits {
         Limits {
             requests: 4_096,
             bytes: 4 << 20,
-            patience: Duration::from_secs(3),
+            patience: Duration::from_secs(6),
+            stuck: Duration::from_secs(2),
         }
     }
 }
@@ -52,6 +55,8 @@ pub struct Outbox {
     /// How many of them, from the front, were sent on the present call.
     sent: usize,
     bytes: usize,
+    /// When the present call was opened, or brought an answer last.
+    alive: Time,
 }
 
 #[derive(Debug)]
@@ -85,6 +90,7 @@ impl Outbox {
             waiting: VecDeque::new(),
             sent: 0,
             bytes: 0,
+            alive: Time::ZERO,
         }
     }
 
@@ -124,8 +130,22 @@ impl Outbox {
     }
 
     /// A call is open: everything that waits is sent on it.
-    pub fn connected(&mut self) {
+    pub fn connected(&mut self, now: Time) {
         self.sent = 0;
+        self.alive = now;
+    }
+
+    /// The present call brought something.
+    pub fn alive(&mut self, now: Time) {
+        self.alive = now;
+    }
+
+    /// Whether something was sent on the present call and nothing has come on it for too long.
+    pub fn is_stuck(&self, now: Time) -> bool {
+        let sent = self.waiting.front().filter(|_| self.sent > 0);
+        sent.is_some_and(|first| {
+            now.saturating_since(self.alive.max(first.since)) >= self.limits.stuck
+        })
     }
 
     /// What is to be sent next.
@@ -225,6 +245,7 @@ mod tests {
         Outbox::new(Limits {
             requests: 3,
             patience: Duration::from_secs(1),
+            stuck: Duration::from_secs(1),
             ..Limits::default()
         })
     }
@@ -250,7 +271,7 @@ mod tests {
         assert_eq!(outbox.answered(&held(1)), None);
         assert!(send(&mut outbox).is_empty());
         push(&mut outbox, 0, 4).unwrap();
-        outbox.connected();
+        outbox.connected(at(0));
         assert_eq!(send(&mut outbox), [2, 3, 4]);
         assert_eq!(outbox.len(), 3);
     }
@@ -266,6 +287,22 @@ mod tests {
         assert_eq!(outbox.answered(&held(1)), None);
         push(&mut outbox, 1_000, 3).unwrap();
         assert_eq!(send(&mut outbox), [3]);
+    }
+
+    #[test]
+    fn a_call_that_brings_nothing_is_stuck() {
+        let mut outbox = outbox();
+        outbox.connected(at(0));
+        assert!(!outbox.is_stuck(at(9_000)), "nothing is asked");
+        push(&mut outbox, 100, 1).unwrap();
+        assert!(!outbox.is_stuck(at(9_000)), "nothing was sent");
+        send(&mut outbox);
+        assert!(!outbox.is_stuck(at(1_099)));
+        assert!(outbox.is_stuck(at(1_100)));
+        outbox.alive(at(1_000));
+        assert!(!outbox.is_stuck(at(1_999)));
+        outbox.connected(at(2_000));
+        assert!(!outbox.is_stuck(at(9_000)), "it is to be sent anew");
     }
 
     #[test]

@@ -38,11 +38,40 @@ impl Default for Limits {
     }
 }
 
+/// Which log it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Log {
+    /// That of one relay; it begins anew with each generation.
+    Home(Generation),
+    /// That of a placement group, whoever leads it.
+    Group {
+        /// The group.
+        group: u64,
+        /// Raised when the group was made anew.
+        era: u16,
+    },
+}
+
+impl From<Generation> for Log {
+    fn from(generation: Generation) -> Log {
+        Log::Home(generation)
+    }
+}
+
+impl std::fmt::Display for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Log::Home(generation) => generation.fmt(f),
+            Log::Group { group, era } => write!(f, "group-{group}-{era}"),
+        }
+    }
+}
+
 /// See the [module](self).
 #[derive(Debug)]
 pub struct View {
     limits: Limits,
-    generation: Option<Generation>,
+    id: Option<Log>,
     /// Counts the logs seen: places of two of them mean nothing to each other.
     epoch: u64,
     seq: u64,
@@ -95,7 +124,7 @@ impl View {
     pub fn new(limits: Limits) -> View {
         View {
             limits,
-            generation: None,
+            id: None,
             epoch: 0,
             seq: 0,
             keys: BTreeMap::new(),
@@ -106,14 +135,21 @@ impl View {
         }
     }
 
-    /// The log's generation; `None` before the first state was loaded.
-    pub fn generation(&self) -> Option<Generation> {
-        self.generation
+    /// Whether a state was loaded.
+    pub fn is_loaded(&self) -> bool {
+        self.id.is_some()
+    }
+
+    /// Whether what is held is of this log.
+    pub fn is_of(&self, log: Log) -> bool {
+        self.id == Some(log)
     }
 
     /// The log's name for members.
     pub fn log(&self) -> String {
-        self.generation.unwrap_or_default().to_string()
+        self.id
+            .unwrap_or(Log::Home(Generation::default()))
+            .to_string()
     }
 
     /// The newest message known.
@@ -122,14 +158,17 @@ impl View {
     }
 
     /// Takes the home's state. Where its retained messages reach back to what is known, no reader
-    /// misses anything. An older state of the same log is ignored, as long as it is told apart
-    /// from a log that began anew by `fresh`.
-    pub fn load(&mut self, generation: Generation, snapshot: Snapshot) {
-        let same = self.generation == Some(generation);
-        // A home that was restarted under its old generation knows less than was seen.
-        let restarted = same && snapshot.seq < self.seq;
-        if !same || restarted {
-            self.generation = Some(generation);
+    /// misses anything. An older state of a group's log is ignored; a home that tells one was
+    /// restarted under its old generation, and its log begins anew.
+    pub fn load(&mut self, log: impl Into<Log>, snapshot: Snapshot) {
+        let log = log.into();
+        let same = self.id == Some(log);
+        let older = same && snapshot.seq < self.seq;
+        if older && matches!(log, Log::Group { .. }) {
+            return;
+        }
+        if !same || older {
+            self.id = Some(log);
             self.epoch += 1;
             self.clear_events();
         } else if snapshot

@@ -46,6 +46,8 @@ pub struct Open {
     pub generation: Generation,
     /// The room ticket; may be empty where the receiver requires none.
     pub ticket: Bytes,
+    /// The placement group it is meant for; 0: none, `generation` says who is meant.
+    pub group: u64,
 }
 
 /// The first thing the callee says.
@@ -80,6 +82,10 @@ pub enum Status {
     BadPath = 6,
     /// A limit was reached; the message names it.
     Limit = 7,
+    /// Another member leads the group; the message is the name of its node.
+    Elsewhere = 8,
+    /// The group has no leader now, or this node has no part in it.
+    Unavailable = 9,
 }
 
 impl Open {
@@ -92,6 +98,7 @@ impl Open {
         put_room(&mut body, &self.room);
         body.put_u64(self.generation.0);
         body.prefixed(&self.ticket);
+        body.varint(self.group);
         out.varint(CALL_STREAM);
         out.prefixed(&body);
     }
@@ -118,6 +125,11 @@ impl Open {
             room: get_room(&mut r)?,
             generation: Generation(u64::from_be_bytes(r.array("generation")?)),
             ticket: r.bytes("ticket", MAX_TICKET)?,
+            // Of a sender that knows of no groups.
+            group: match r.remaining() {
+                0 => 0,
+                _ => r.varint("group")?,
+            },
         })
     }
 }
@@ -150,6 +162,8 @@ impl Reply {
             5 => Status::Forbidden,
             6 => Status::BadPath,
             7 => Status::Limit,
+            8 => Status::Elsewhere,
+            9 => Status::Unavailable,
             value => {
                 return Err(Error::Unknown {
                     what: "status",
@@ -237,6 +251,7 @@ mod tests {
             },
             generation: Generation::new(0, 3),
             ticket: Bytes::from_static(b"t"),
+            group: 7,
         }
     }
 
@@ -246,7 +261,7 @@ mod tests {
         open(vec![NodeId::new("b").unwrap()], Verb::Publish).encode(&mut out);
         assert_eq!(
             &out[..],
-            b"\x02\x1b\x01\x01\x01b\x01\x01a\x07default\x01r\x00\x00\x00\x00\x00\x00\x00\x03\x01t"
+            b"\x02\x1c\x01\x01\x01b\x01\x01a\x07default\x01r\x00\x00\x00\x00\x00\x00\x00\x03\x01t\x07"
         );
         out.clear();
         Reply::Refused {
@@ -255,6 +270,23 @@ mod tests {
         }
         .encode(&mut out);
         assert_eq!(&out[..], b"\x03\x04full");
+        out.clear();
+        Reply::Refused {
+            status: Status::Elsewhere,
+            message: "hk-1".into(),
+        }
+        .encode(&mut out);
+        assert_eq!(&out[..], b"\x08\x04hk-1");
+    }
+
+    #[test]
+    fn an_opening_without_a_group_is_for_none() {
+        let mut out = BytesMut::new();
+        open(Vec::new(), Verb::State).encode(&mut out);
+        let body = out.freeze().slice(2..);
+        let without = Open::decode(body.slice(..body.len() - 1)).unwrap();
+        assert_eq!(without.group, 0);
+        assert_eq!(Open::decode(body).unwrap().group, 7);
     }
 
     #[test]
@@ -281,7 +313,7 @@ mod tests {
         }
 
         #[test]
-        fn replies_come_back(code in 0u8..=7, message in ".{0,60}") {
+        fn replies_come_back(code in 0u8..=9, message in ".{0,60}") {
             let mut body = BytesMut::new();
             body.put_u8(code);
             body.prefixed(message.as_bytes());

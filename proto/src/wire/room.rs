@@ -6,8 +6,12 @@ use super::{
     codec::{Error, Reader, Writer},
     envelope::Envelope,
 };
-use crate::ids::SessionId;
+use crate::ids::{Generation, NodeId, SessionId};
 
+/// The type of a unidirectional stream of small packets of placement groups, each with its length.
+pub const PACKETS_STREAM: u64 = 4;
+/// The type of a unidirectional stream that is one large packet of a placement group.
+pub const PACKET_STREAM: u64 = 5;
 /// Longest slug of a refusal, in bytes.
 pub const MAX_SLUG: usize = 32;
 /// Longest text of a refusal, in bytes.
@@ -90,6 +94,50 @@ pub enum Part {
     History(Vec<Envelope>),
     /// That was all.
     End,
+}
+
+/// Down, on a call to a placement group: first of all [`Lead::Under`]; [`Lead::Elsewhere`] is the
+/// last word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lead {
+    /// The callee leads, under this generation: that of the room's tracks here.
+    Under(Generation),
+    /// It leads no more. What is not answered may have been done; it is to be asked of the group's
+    /// next leader.
+    Elsewhere {
+        /// The node of the next leader, if it is known already.
+        node: Option<NodeId>,
+    },
+}
+
+impl Lead {
+    /// Appends the message's body.
+    pub fn encode(&self, out: &mut BytesMut) {
+        match self {
+            Lead::Under(generation) => {
+                out.put_u8(8);
+                out.put_u64(generation.0);
+            }
+            Lead::Elsewhere { node } => {
+                out.put_u8(9);
+                out.option(node.as_ref(), |out, node| out.prefixed(node.as_bytes()));
+            }
+        }
+    }
+
+    /// Reads a message's body; None: it is something else.
+    pub fn decode(body: Bytes) -> Result<Option<Lead>, Error> {
+        let mut r = Reader::new(body);
+        Ok(match r.u8("lead")? {
+            8 => Some(Lead::Under(Generation(u64::from_be_bytes(
+                r.array("generation")?,
+            )))),
+            9 => Some(Lead::Elsewhere {
+                node: r.option("node", |r| r.name("node"))?,
+            }),
+            _ => None,
+        })
+    }
 }
 
 impl Request {
@@ -336,6 +384,15 @@ mod tests {
         let want = [&b"\x03"[..], &session, b"\x07"].concat();
         assert_eq!(bytes(|out| held.encode(out)), want);
 
+        let under = Lead::Under(Generation::new(1, 5));
+        assert_eq!(
+            bytes(|out| under.encode(out)),
+            &b"\x08\x00\x01\x00\x00\x00\x00\x00\x05"[..]
+        );
+        let node = Some(NodeId::new("hk-1").unwrap());
+        let elsewhere = Lead::Elsewhere { node };
+        assert_eq!(bytes(|out| elsewhere.encode(out)), &b"\x09\x01\x04hk-1"[..]);
+
         let begin = Part::Begin { seq: 3, at: 2 };
         assert_eq!(bytes(|out| begin.encode(out)), &b"\x01\x03\x02"[..]);
         let want = [&b"\x02"[..], &[one.len() as u8], one].concat();
@@ -402,6 +459,9 @@ mod tests {
             ] {
                 prop_assert_eq!(Answer::decode(bytes(|out| answer.encode(out))), Ok(answer));
             }
+            for lead in [Lead::Under(Generation(n)), Lead::Elsewhere { node: None }] {
+                prop_assert_eq!(Lead::decode(bytes(|out| lead.encode(out))), Ok(Some(lead)));
+            }
             for part in [Part::Begin { seq, at: n }, Part::Keys(envelopes.clone()), Part::History(envelopes), Part::End] {
                 prop_assert_eq!(Part::decode(bytes(|out| part.encode(out))), Ok(part));
             }
@@ -412,6 +472,7 @@ mod tests {
             let body = Bytes::from(body);
             let _ = Request::decode(body.clone());
             let _ = Answer::decode(body.clone());
+            let _ = Lead::decode(body.clone());
             let _ = Part::decode(body);
         }
     }

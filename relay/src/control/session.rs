@@ -133,6 +133,7 @@ async fn talk(
     let routes = shared.routes.borrow().clone();
     let has_table = routes.version != Version::default();
     let streams = shared.control.held_streams(STREAMS);
+    let groups = shared.groups.as_ref();
     session
         .say(from_node::Message::Join(Join {
             node: Some(node.to_control()),
@@ -141,6 +142,8 @@ async fn talk(
             table: held.map(encoding::version),
             held: has_table.then(|| encoding::whole(&routes)),
             streams,
+            disk: groups.map_or(0, |port| port.disk),
+            groups: groups.map_or_else(Vec::new, |port| port.records()),
             carries: shared.engine.view(|core| core.stats().tracks) > 0,
             ..Join::default()
         }))
@@ -232,8 +235,12 @@ impl Session<'_> {
             }
             Some(to_node::Message::Table(told)) => self.table(told).await?,
             Some(to_node::Message::Room(told)) => self.shared.rooms.told(told),
-            // A relay without a room log has no part in any.
-            Some(to_node::Message::Groups(_)) => {}
+            Some(to_node::Message::Groups(groups)) => {
+                // A relay without a disk has no part in any.
+                if let Some(port) = &self.shared.groups {
+                    port.tell(groups);
+                }
+            }
             Some(to_node::Message::Trace(asked)) => {
                 let traced = Traced {
                     id: asked.id,

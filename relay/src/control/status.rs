@@ -21,7 +21,10 @@ pub(super) fn status(shared: &Shared) -> NodeStatus {
         relays: count(Role::Relay),
         edges: count(Role::Edge),
         logs: shared.logs.load(std::sync::atomic::Ordering::Relaxed),
-        ..NodeStatus::default()
+        groups: shared
+            .groups
+            .as_ref()
+            .map_or_else(Vec::new, |port| port.status()),
     }
 }
 

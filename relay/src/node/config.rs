@@ -211,6 +211,14 @@ pub enum BindError {
         /// Why it is refused.
         why: String,
     },
+    /// The file of the room logs cannot be used.
+    #[error("cannot use {}: {source}", path.display())]
+    RoomLog {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: roomlog::disk::DiskError,
+    },
     /// The data directory cannot be used.
     #[error("cannot use the data directory {}: {source}", path.display())]
     DataDir {

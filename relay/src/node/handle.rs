@@ -7,7 +7,7 @@ use std::{
 };
 
 use longspan_proto::{
-    control::RoomState,
+    control::{GroupStatus, Groups, RoomState},
     ids::{Generation, NodeId, RoomName, Stream, TrackId},
     time::Time,
     wire::{Role, Start, call::Open, call::Verb},
@@ -162,6 +162,25 @@ impl Handle {
         self.shared.rooms.told(room);
     }
 
+    /// Tells this node its placement groups, where no controller does (see
+    /// [`super::Config::fixed`]).
+    pub fn tell_groups(&self, groups: Groups) {
+        if let Some(port) = &self.shared.groups {
+            port.tell(groups);
+        }
+    }
+
+    /// Which file the room logs of this node are kept in; 0: it keeps none.
+    pub fn disk(&self) -> u64 {
+        self.shared.groups.as_ref().map_or(0, |port| port.disk)
+    }
+
+    /// What this node knows of the placement groups it has a part in.
+    pub fn groups(&self) -> Vec<GroupStatus> {
+        let port = self.shared.groups.as_ref();
+        port.map_or_else(Vec::new, |port| port.status())
+    }
+
     /// The state of things for `/debug`: peers, tracks, table.
     pub fn debug(&self) -> Value {
         let shared = &self.shared;
@@ -269,6 +288,7 @@ impl Handle {
             "tracks": tracks,
             "failovers": failovers,
             "rooms": shared.rooms.len(),
+            "groups": self.groups().iter().map(group).collect::<Vec<_>>(),
             "table": {
                 "version": {"era": version.era, "election": version.election, "n": version.n},
                 "neighbours": routes.neighbours,
@@ -277,4 +297,19 @@ impl Handle {
             "stats": format!("{:?}", shared.engine.view(|core| core.stats())),
         })
     }
+}
+
+fn group(status: &GroupStatus) -> Value {
+    let generation = Generation(status.generation);
+    json!({
+        "group": status.id,
+        "member": status.number,
+        "leader": status.leader,
+        "generation": generation.to_string(),
+        "voters": status.voters,
+        "learners": status.learners,
+        "applied": status.applied,
+        "rooms": status.rooms,
+        "halted": status.halted,
+    })
 }

@@ -75,6 +75,17 @@ pub(super) fn describe() {
         "The table's number within its election."
     );
     describe_counter!(
+        "longspan_log_packets_lost_total",
+        Unit::Count,
+        "Packets between members of placement groups that were lost here, by reason: full, unreachable, \
+         refused (by the neighbour), busy, stranger (it may not speak for that member), stalled."
+    );
+    describe_counter!(
+        "longspan_log_halted_total",
+        Unit::Count,
+        "Members of placement groups on this node that could go no further."
+    );
+    describe_counter!(
         "longspan_log_messages_total",
         Unit::Count,
         "Messages given their place at this node, a room's home, by class."

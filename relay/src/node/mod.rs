@@ -45,7 +45,8 @@ use crate::{
     engine::{Clock, Engine},
     forward::{self, Forwarder},
     peers::Peers,
-    probe, quic, roomlog,
+    probe, quic,
+    roomlog::{self, disk::Disk, host::port::Port},
     shared::Shared,
 };
 
@@ -70,6 +71,7 @@ impl Node {
             config.advertise = vec![endpoint.address];
         }
         metrics::describe();
+        let groups = open_logs(&config)?;
         let fixed = match config.fixed.clone() {
             Some(fixed) => fixed,
             None => last_good((&config.node, config.role), &control),
@@ -86,6 +88,7 @@ impl Node {
             reports: watch::Sender::default(),
             unreachable: watch::Sender::new(BTreeSet::new()),
             logs: Arc::default(),
+            groups,
             stop: CancellationToken::new(),
             endpoint,
             engine,
@@ -144,13 +147,22 @@ impl Node {
             let handle = Handle::new(shared.clone());
             run(Box::pin(roomlog::service::run(
                 handle,
+                shared.groups.clone(),
                 limits,
                 stop.clone(),
             )));
         }
 
+        if let Some(port) = shared.groups.clone() {
+            // It ends by itself, with all that was to be written.
+            work.spawn(roomlog::host::run(shared.clone(), port));
+        }
+
         shutdown.cancelled().await;
         tracing::info!(node = %shared.config.node, "shuts down");
+        if let Some(port) = &shared.groups {
+            port.resign();
+        }
         quic::say_goodbye(&shared);
         shared.peers.close();
         shared.engine.end_locals("this node is shutting down");
@@ -173,6 +185,23 @@ impl Node {
         {
             tracing::warn!("connections were cut: they did not close in time");
         }
+    }
+}
+
+/// The file of a relay's placement groups, if there is a place to keep it.
+fn open_logs(config: &Config) -> Result<Option<Arc<Port>>, BindError> {
+    let Some(dir) = config
+        .data_dir
+        .as_ref()
+        .filter(|_| config.role == Role::Relay)
+    else {
+        return Ok(None);
+    };
+    let path = dir.join("roomlog.redb");
+    // 0 says that there is none.
+    match Disk::open(&path, rand::random_range(1..=u64::MAX)) {
+        Ok(disk) => Ok(Some(Arc::new(Port::new(disk)))),
+        Err(source) => Err(BindError::RoomLog { path, source }),
     }
 }
 

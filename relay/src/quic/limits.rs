@@ -23,6 +23,16 @@ pub const LINK_CAPACITY: u64 = 200_000_000;
 /// its audio leave in one flight. RFC 6928's 14,720 B are for strangers; links here belong to
 /// one operator.
 pub const INITIAL_WINDOW: u64 = 128 << 10;
+/// Small packets of placement groups that wait for one neighbour. When full, the next is lost, and
+/// counted: Raft repeats.
+pub const PACKETS: usize = 4_096;
+/// Their bytes; a few round trips of the fastest log over the longest link.
+pub const PACKET_BYTES: usize = 8 << 20;
+/// Large packets of one neighbour that are read, or wait to be taken in, at once: so many times the
+/// longest packet of memory. The next waits, unread.
+pub const LARGE_PACKETS: usize = 1;
+/// A large packet of which nothing comes for so long is given up.
+pub const LARGE_PACKET_STALL: Duration = Duration::from_secs(10);
 /// Nothing heard for so long: the connection is gone.
 pub const IDLE: Duration = Duration::from_secs(20);
 /// A packet at least so often while nothing else is sent: a quarter of [`IDLE`].

@@ -5,6 +5,7 @@
 //!   controller as QUIC sees it.
 //! * `accept`, `dial`: how connections come about; `hello`: what is said first.
 //! * `peer`: one connection's life; `read`, `write`: its streams; `waiting`: what QUIC has not taken.
+//! * `packets`: what members of placement groups say to each other.
 
 mod accept;
 mod controller;
@@ -12,6 +13,7 @@ mod dial;
 mod endpoint;
 mod hello;
 pub mod limits;
+pub(crate) mod packets;
 mod peer;
 mod read;
 mod refusal;

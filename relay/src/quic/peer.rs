@@ -14,7 +14,14 @@ use quinn::{Connection, RecvStream, SendStream};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::task::TaskTracker;
 
-use super::{hello::Greeted, limits::close, read, refusal::Refusal, write};
+use super::{
+    hello::Greeted,
+    limits::close,
+    packets::{self, Packets},
+    read,
+    refusal::Refusal,
+    write,
+};
 use crate::{
     calls,
     engine::{CONTROL_QUEUE, PeerPort},
@@ -55,6 +62,7 @@ pub(super) fn begin(
         carried: AtomicU64::new(0),
         backup: AtomicBool::new(false),
         received_bps: AtomicU64::new(0),
+        packets: Packets::default(),
     });
     shared
         .peers
@@ -128,6 +136,7 @@ async fn live(shared: Arc<Shared>, tasks: TaskTracker, peer: Arc<Peer>, streams:
             say(&shared, &peer, send, said),
             listen(&shared, &peer, recv, reader),
             read::groups(&shared, &tasks, &peer),
+            packets::write(&peer),
             calls::accept(&shared, &tasks, &peer),
             crate::probe::drive(&shared, &peer),
         )

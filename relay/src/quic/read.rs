@@ -10,7 +10,7 @@ use quinn::{ReadError, RecvStream};
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
-use super::{limits::stream, peer::misbehaves};
+use super::{limits::stream, packets, peer::misbehaves};
 use crate::{
     forward::{Input, StreamKey},
     peers::Peer,
@@ -64,12 +64,14 @@ impl Reading {
             };
             match read {
                 Ok(Some(count)) => {
-                    for chunk in &mut chunks[..count] {
-                        if !self.push(std::mem::take(chunk)) {
-                            // Of a newer version (WIRE.md, "Streams").
-                            let _ = self.recv.stop(stream::UNKNOWN.into());
-                            return;
-                        }
+                    for at in 0..count {
+                        let Err((kind, first)) = self.push(std::mem::take(&mut chunks[at])) else {
+                            continue;
+                        };
+                        let mut front = vec![first];
+                        front.extend(chunks[at + 1..count].iter().cloned());
+                        let (shared, peer) = (&self.shared, &self.peer);
+                        return packets::read(shared, peer, kind, self.recv, front).await;
                     }
                     if let Err(why) = self.take() {
                         return self.misbehaved(&why);
@@ -84,21 +86,21 @@ impl Reading {
         }
     }
 
-    /// Takes the stream's type off the front; the rest goes to the reader. False: the type is
-    /// not known.
-    fn push(&mut self, mut chunk: Bytes) -> bool {
+    /// Takes the stream's type off the front; the rest goes to the reader. If it is no group, the
+    /// type and the rest are given back.
+    fn push(&mut self, mut chunk: Bytes) -> Result<(), (u64, Bytes)> {
         if let Some(front) = &mut self.typed {
             front.extend_from_slice(&chunk);
             let Some((kind, len)) = peek_varint(front) else {
-                return true;
+                return Ok(());
             };
-            if kind != GROUP_STREAM {
-                return false;
-            }
             chunk = Bytes::from(self.typed.take().unwrap_or_default()).split_off(len);
+            if kind != GROUP_STREAM {
+                return Err((kind, chunk));
+            }
         }
         self.reader.push(chunk);
-        true
+        Ok(())
     }
 
     /// Gives what is whole to the core, under one lock.

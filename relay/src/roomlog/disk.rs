@@ -7,6 +7,13 @@ use redb::{Database, ReadableDatabase, TableDefinition};
 
 use super::group::{Member, Persist, Saved};
 
+/// What names the file: see [`Disk::id`].
+const FILE: TableDefinition<(), u64> = TableDefinition::new("file");
+/// Groups as the controllers told them last. They stay when this node's part in one ends: an older
+/// one that is told again must not make it begin anew.
+const RECORDS: TableDefinition<u64, &[u8]> = TableDefinition::new("records");
+/// The last member that this node was of a group, and is not any more.
+const ENDED: TableDefinition<u64, u64> = TableDefinition::new("ended");
 /// Which member of a group this node is.
 const MEMBERS: TableDefinition<u64, u64> = TableDefinition::new("members");
 /// Term, vote, commit.
@@ -21,6 +28,20 @@ const CACHE: usize = 16 << 20;
 /// See the [module](self).
 pub struct Disk {
     db: Database,
+    id: u64,
+}
+
+/// What a disk knows of a group beside its log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// The group.
+    pub group: u64,
+    /// The newest record, as it was given.
+    pub record: Vec<u8>,
+    /// Which member this node is.
+    pub member: Option<Member>,
+    /// Which one it was before.
+    pub ended: Option<Member>,
 }
 
 /// The disk did not do what it should. A member that cannot write must stop.
@@ -35,16 +56,63 @@ impl<E: Into<redb::Error>> From<E> for DiskError {
 }
 
 impl Disk {
-    /// Opens the file, or makes it. One process at a time: a second one is refused.
-    pub fn open(path: &Path) -> Result<Disk, DiskError> {
+    /// Opens the file, or makes it under this id (drawn at random, not 0). One process at a time: a
+    /// second one is refused.
+    pub fn open(path: &Path, fresh: u64) -> Result<Disk, DiskError> {
         let db = Database::builder().set_cache_size(CACHE).create(path)?;
         let txn = db.begin_write()?;
         txn.open_table(MEMBERS)?;
         txn.open_table(HARD)?;
         txn.open_table(SNAPSHOTS)?;
         txn.open_table(ENTRIES)?;
+        txn.open_table(RECORDS)?;
+        txn.open_table(ENDED)?;
+        let id = {
+            use redb::ReadableTable;
+            let mut file = txn.open_table(FILE)?;
+            let held = file.get(())?.map(|id| id.value());
+            match held {
+                Some(id) => id,
+                None => {
+                    file.insert((), fresh)?;
+                    fresh
+                }
+            }
+        };
         txn.commit()?;
-        Ok(Disk { db })
+        Ok(Disk { db, id })
+    }
+
+    /// Which file it is: who lost it and made another is not the member it was.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The groups it knows of.
+    pub fn parts(&self) -> Result<Vec<Part>, DiskError> {
+        use redb::ReadableTable;
+        let txn = self.db.begin_read()?;
+        let (members, ended) = (txn.open_table(MEMBERS)?, txn.open_table(ENDED)?);
+        let mut parts = Vec::new();
+        for row in txn.open_table(RECORDS)?.iter()? {
+            let (group, record) = row?;
+            let group = group.value();
+            parts.push(Part {
+                group,
+                record: record.value().to_vec(),
+                member: members.get(group)?.map(|member| Member(member.value())),
+                ended: ended.get(group)?.map(|member| Member(member.value())),
+            });
+        }
+        Ok(parts)
+    }
+
+    /// Keeps a group's newer record.
+    pub fn record(&self, group: u64, record: &[u8]) -> Result<(), DiskError> {
+        let txn = self.db.begin_write()?;
+        txn.open_table(RECORDS)?.insert(group, record)?;
+        txn.commit()?;
+        Ok(())
     }
 
     /// The groups this node belongs to, and as which member.
@@ -59,12 +127,25 @@ impl Disk {
         Ok(members)
     }
 
-    /// Begins a group, with what its member begins with. Whatever an earlier member of this node
-    /// had of it is gone.
-    pub fn begin(&self, group: u64, member: Member, saved: &Saved) -> Result<(), DiskError> {
+    /// Begins a group as its record says, with what its member begins with. Whatever an earlier
+    /// member of this node had of it is gone.
+    pub fn begin(
+        &self,
+        group: u64,
+        record: &[u8],
+        member: Member,
+        saved: &Saved,
+    ) -> Result<(), DiskError> {
         let txn = self.db.begin_write()?;
         {
-            txn.open_table(MEMBERS)?.insert(group, member.0)?;
+            txn.open_table(RECORDS)?.insert(group, record)?;
+            let mut members = txn.open_table(MEMBERS)?;
+            let before = members
+                .insert(group, member.0)?
+                .map(|before| before.value());
+            if let Some(before) = before.filter(|before| *before != member.0) {
+                txn.open_table(ENDED)?.insert(group, before)?;
+            }
             txn.open_table(HARD)?.insert(group, &saved.hard[..])?;
             let mut snapshots = txn.open_table(SNAPSHOTS)?;
             match &saved.snapshot {
@@ -81,11 +162,17 @@ impl Disk {
         Ok(())
     }
 
-    /// Ends a group: another member took this one's place.
+    /// Ends this node's part in a group: another member took its place.
     pub fn end(&self, group: u64) -> Result<(), DiskError> {
         let txn = self.db.begin_write()?;
         {
-            txn.open_table(MEMBERS)?.remove(group)?;
+            let member = txn
+                .open_table(MEMBERS)?
+                .remove(group)?
+                .map(|was| was.value());
+            if let Some(member) = member {
+                txn.open_table(ENDED)?.insert(group, member)?;
+            }
             txn.open_table(HARD)?.remove(group)?;
             txn.open_table(SNAPSHOTS)?.remove(group)?;
             let mut entries = txn.open_table(ENTRIES)?;
@@ -160,28 +247,45 @@ mod tests {
     fn one_process_at_a_time() {
         let folder = file();
         let path = folder.path().join("logs");
-        let _held = Disk::open(&path).unwrap();
-        assert!(Disk::open(&path).is_err());
+        let held = Disk::open(&path, 7).unwrap();
+        assert!(Disk::open(&path, 8).is_err());
+        assert_eq!(held.id(), 7);
+        drop(held);
+        assert_eq!(Disk::open(&path, 8).unwrap().id(), 7);
     }
 
     #[test]
     fn groups_begin_and_end_apart() {
         let folder = file();
-        let disk = Disk::open(&folder.path().join("logs")).unwrap();
+        let disk = Disk::open(&folder.path().join("logs"), 1).unwrap();
         let saved = Saved {
             hard: Bytes::from_static(b"h"),
             snapshot: Some(Bytes::from_static(b"s")),
             entries: BTreeMap::from([(4, Bytes::from_static(b"e"))]),
         };
-        disk.begin(1, Member(11), &saved).unwrap();
-        disk.begin(2, Member(22), &saved).unwrap();
+        disk.begin(1, b"r", Member(11), &saved).unwrap();
+        disk.begin(2, b"r", Member(22), &saved).unwrap();
         assert_eq!(disk.members().unwrap(), [(1, Member(11)), (2, Member(22))]);
-        disk.begin(1, Member(13), &Saved::default()).unwrap();
+        disk.begin(1, b"s", Member(13), &Saved::default()).unwrap();
         assert_eq!(disk.load(1).unwrap(), Saved::default());
         assert_eq!(disk.load(2).unwrap(), saved);
         disk.end(2).unwrap();
         assert_eq!(disk.members().unwrap(), [(1, Member(13))]);
         assert_eq!(disk.load(2).unwrap(), Saved::default());
+        disk.record(2, b"t").unwrap();
+        let part = |group, record: &[u8], member, ended| Part {
+            group,
+            record: record.to_vec(),
+            member,
+            ended,
+        };
+        assert_eq!(
+            disk.parts().unwrap(),
+            [
+                part(1, b"s", Some(Member(13)), Some(Member(11))),
+                part(2, b"t", None, Some(Member(22))),
+            ]
+        );
     }
 
     fn persist() -> impl Strategy<Value = Persist> {
@@ -214,7 +318,7 @@ mod tests {
             let path = folder.path().join("logs");
             let mut expected: BTreeMap<u64, Saved> = BTreeMap::new();
             for batch in &batches {
-                let disk = Disk::open(&path).unwrap();
+                let disk = Disk::open(&path, 1).unwrap();
                 disk.write(batch.iter().map(|(group, persist)| (*group, persist))).unwrap();
                 for (group, persist) in batch {
                     expected.entry(*group).or_default().write(persist);

@@ -5,14 +5,18 @@
 //! * [`machine`]: pure: the rooms of a replicated log, as its state machine.
 //! * [`group`]: pure: one member of a placement group, which replicates such a log by Raft.
 //! * [`disk`]: what members of this node write.
-//! * [`service`]: the driver: answers calls and publishes the tracks `log` and `ephemeral`.
+//! * `host`: the driver of a node's groups; `calls`: what edges ask of them.
+//! * [`service`]: the driver of rooms with one home: answers calls and publishes the tracks `log` and
+//!   `ephemeral`.
 //!
 //! Contract of the pure part: `publish(now, wall, message)` either takes the message whole and
 //! answers with its place, or changes nothing that others see and says why. It reads no clock and
 //! draws nothing at random, so that replicas fed with the same calls are the same.
 
+mod calls;
 pub mod disk;
 pub mod group;
+pub(crate) mod host;
 mod limits;
 pub mod machine;
 mod refusal;

@@ -23,7 +23,7 @@ use metrics::counter;
 use tokio::{sync::Semaphore, time::MissedTickBehavior};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Limits, Refusal, Rooms, Snapshot, tracks::Tracks};
+use super::{Limits, Refusal, Rooms, Snapshot, calls::Calls, host::port::Port, tracks::Tracks};
 use crate::node::{Call, CallError, Handle, IncomingCall};
 
 /// Calls served at once: one an edge and room, and state calls, which are short. When full, a
@@ -34,7 +34,13 @@ const CALLS: usize = 16_384;
 const SWEEP: Duration = Duration::from_secs(10);
 
 /// Serves until `shutdown`. One a node.
-pub async fn run(handle: Handle, limits: Limits, shutdown: CancellationToken) {
+pub(crate) async fn run(
+    handle: Handle,
+    groups: Option<Arc<Port>>,
+    limits: Limits,
+    shutdown: CancellationToken,
+) {
+    let groups = groups.map(|port| Arc::new(Calls::new(port)));
     let mut publish = handle.serve(Verb::Publish);
     let mut state = handle.serve(Verb::State);
     let home = Arc::new(Home {
@@ -60,15 +66,26 @@ pub async fn run(handle: Handle, limits: Limits, shutdown: CancellationToken) {
             }
         };
         let slot = slots.clone().try_acquire_owned();
-        let (home, shutdown) = (home.clone(), shutdown.clone());
+        let (home, groups, shutdown) = (home.clone(), groups.clone(), shutdown.clone());
         tasks.spawn(async move {
             let Ok(_slot) = slot else {
                 let why = format!("{CALLS} calls are served here, the limit");
                 return call.refuse(Status::Busy, &why).await;
             };
+            let serve = async {
+                match (call.open().group, groups) {
+                    (0, _) => home.serve(call).await,
+                    (_, Some(groups)) => groups.serve(call).await,
+                    (group, None) => {
+                        let why = format!("this node has no part in group {group}");
+                        call.refuse(Status::Unavailable, &why).await;
+                        Ok(())
+                    }
+                }
+            };
             tokio::select! {
                 () = shutdown.cancelled() => {}
-                served = home.serve(call) => if let Err(error) = served {
+                served = serve => if let Err(error) = served {
                     tracing::debug!(%error, "a room call ended");
                 }
             }
@@ -244,7 +261,7 @@ impl Inner {
     }
 }
 
-fn parts(snapshot: Snapshot) -> impl Iterator<Item = Part> {
+pub(super) fn parts(snapshot: Snapshot) -> impl Iterator<Item = Part> {
     let begin = Part::Begin {
         seq: snapshot.seq,
         at: snapshot.at,
@@ -276,7 +293,7 @@ fn refused(session: SessionId, n: u64, refusal: &Refusal) -> Answer {
     refusal.answer(session, n)
 }
 
-fn rejected(refusal: &Refusal) {
+pub(super) fn rejected(refusal: &Refusal) {
     counter!("longspan_rejected_total", "reason" => refusal.slug()).increment(1);
 }
 

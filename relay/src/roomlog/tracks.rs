@@ -84,6 +84,47 @@ impl Tracks {
         }
     }
 
+    /// The room is gone.
+    pub fn forget(&mut self, name: &RoomName) {
+        self.rooms.remove(name);
+    }
+
+    /// All rooms are gone.
+    pub fn clear(&mut self) {
+        self.rooms.clear();
+    }
+
+    /// Puts what is retained of a room's order into its log, which has just begun: whoever followed
+    /// it under another generation goes on after what it has seen. The places before it in its group
+    /// are left empty.
+    pub fn retained(&mut self, name: &RoomName, now: Time, room: &super::Room) {
+        let Some(messages) = room.since(room.first() - 1) else {
+            return;
+        };
+        let first = position(room.first());
+        if first.frame > 0
+            && let Some(track) = self.rooms.get_mut(name)
+        {
+            let time = room.at() * 1_000;
+            track.log_time = time;
+            track.log.group(first.group, time, time);
+            for index in 0..first.frame {
+                track.log.frame(Frame {
+                    timestamp: time,
+                    flags: Flags {
+                        key: index == 0,
+                        ..Flags::default()
+                    },
+                    priority: Priority::Realtime,
+                    payload: bytes::Bytes::new(),
+                });
+            }
+        }
+        for message in messages {
+            self.publish(name, now, message);
+        }
+    }
+
     /// A new message: in the room's order, or ephemeral.
     pub fn publish(&mut self, name: &RoomName, now: Time, message: &Envelope) {
         let Some(room) = self.rooms.get_mut(name) else {

@@ -14,6 +14,7 @@ fn open(verb: Verb) -> CallOpen {
         room: room(),
         generation: Generation::new(0, 4),
         ticket: Bytes::from_static(b"ticket"),
+        group: 0,
     }
 }
 

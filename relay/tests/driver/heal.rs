@@ -243,6 +243,7 @@ async fn a_call_over_a_dead_link_breaks_and_the_next_goes_another_way() {
         room: room(),
         generation: Generation::new(0, 1),
         ticket: Bytes::new(),
+        group: 0,
     };
     let mut served = Vec::new();
     let mut answer = async || {

@@ -256,6 +256,7 @@ impl World {
             return Ok(());
         }
         let config = Config {
+            group: 1,
             era: 1,
             me: self.hosts[host].member,
             seed: self.seed ^ host as u64,

@@ -15,6 +15,8 @@ pub struct Member(pub u64);
 /// What a member is and belongs to.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// Which group it is.
+    pub group: u64,
     /// Whose fencing numbers it gives: raised when a group is made anew.
     pub era: u16,
     /// Which member this is.

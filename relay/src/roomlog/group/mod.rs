@@ -41,7 +41,7 @@ use raft::{RawNode, StateRole, eraftpb};
 use self::{asked::Asked, ready::Write, store::Store, timing::Timing};
 pub use self::{
     io::{Config, Cut, Input, Member, Output, Role, Unserved},
-    packet::{MAX_PACKET, Packet},
+    packet::{MAX_PACKET, Packet, SMALL},
     saved::{Persist, Saved},
     timing::{LONGEST_ELECTION, SHORTEST_ELECTION},
 };
@@ -56,8 +56,9 @@ const HEARTBEAT_TICKS: usize = 2;
 /// Entries that were proposed and are not committed, in bytes. When full, a proposal is answered
 /// [`Unserved::Busy`].
 const UNCOMMITTED: u64 = 8 << 20;
-/// Entries in one packet, in bytes; one entry at least.
-const ENTRIES_PER_PACKET: u64 = 256 << 10;
+/// Entries in one packet, in bytes; one entry at least. With its head such a packet is small for the
+/// transport ([`packet::SMALL`]), which sends small ones in order and before everything else.
+const ENTRIES_PER_PACKET: u64 = 48 << 10;
 /// Packets of entries under way to a member. When full, the next wait for an answer.
 const UNDER_WAY: usize = 64;
 /// Entries handed to the machine at once, in bytes.
@@ -251,8 +252,9 @@ impl Group {
     }
 
     fn hear(&mut self, now: Time, packet: Packet) {
-        if packet.era != self.config.era || packet.to != self.config.me || !self.plausible(&packet)
-        {
+        let meant = (packet.group, packet.era, packet.to)
+            == (self.config.group, self.config.era, self.config.me);
+        if !meant || !self.plausible(&packet) {
             return;
         }
         if let Some((sent, held)) = packet.echo
@@ -280,6 +282,7 @@ impl Group {
                 (heard.sent, held.as_micros() as u64)
             });
             self.outputs.push_back(Output::Send(Packet {
+                group: self.config.group,
                 era: self.config.era,
                 from: self.config.me,
                 to,

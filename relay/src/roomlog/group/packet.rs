@@ -1,7 +1,7 @@
 //! What members of a group say to each other (WIRE.md, "Room log").
 
 use bytes::{BufMut, Bytes, BytesMut};
-use longspan_proto::wire::{Error, Reader, Writer};
+use longspan_proto::wire::{Error, Reader, Writer, peek_varint};
 use raft::eraftpb::{Message, MessageType};
 
 use super::{
@@ -11,6 +11,9 @@ use super::{
 
 /// The longest packet, in bytes: a snapshot at its limit and its head.
 pub const MAX_PACKET: usize = super::super::machine::MAX_SNAPSHOT + (64 << 10);
+/// A packet of at most so many bytes is small: it travels in order with others, before everything
+/// else. All are but states.
+pub const SMALL: usize = 64 << 10;
 /// Entries in a packet.
 const MAX_ENTRIES: u64 = 1 << 16;
 /// What a read or a transfer of the lead calls itself.
@@ -19,6 +22,8 @@ const MAX_CONTEXT: usize = 64;
 /// One word of one member to another. Any may be lost, late, or come twice.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Packet {
+    /// Which group it is about: one of another group is not heard.
+    pub group: u64,
     /// The group's era: one of another era is not heard.
     pub era: u16,
     /// Who says it.
@@ -36,6 +41,7 @@ impl Packet {
     /// The packet's bytes.
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::new();
+        out.varint(self.group);
         out.put_u16(self.era);
         out.varint(self.from.0);
         out.varint(self.to.0);
@@ -72,6 +78,7 @@ impl Packet {
     /// Reads a packet.
     pub fn decode(bytes: Bytes) -> Result<Packet, Error> {
         let mut r = Reader::new(bytes);
+        let group = r.varint("group")?;
         let era = u16::from_be_bytes(r.array("era")?);
         let (from, to) = (r.varint("from")?, r.varint("to")?);
         let sent = r.varint("sent")?;
@@ -98,6 +105,7 @@ impl Packet {
             message.set_snapshot(get_snapshot(&mut r)?);
         }
         Ok(Packet {
+            group,
             era,
             from: Member(from),
             to: Member(to),
@@ -105,6 +113,13 @@ impl Packet {
             echo,
             message,
         })
+    }
+
+    /// Group and sender of a packet whose first bytes these are; None: more are needed.
+    pub fn peek(front: &[u8]) -> Option<(u64, Member)> {
+        let (group, at) = peek_varint(front)?;
+        let (from, _) = peek_varint(front.get(at + 2..)?)?;
+        Some((group, Member(from)))
     }
 
     /// Whether it brings a whole state: large, and worth a way of its own.

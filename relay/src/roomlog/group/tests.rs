@@ -45,6 +45,7 @@ impl Table {
     fn join(&mut self, saved: Saved, cut: Cut) {
         let me = Member(self.groups.len() as u64 + 1);
         let config = Config {
+            group: 1,
             era: 1,
             me,
             seed: me.0,
@@ -338,6 +339,7 @@ fn what_no_honest_member_says_is_not_heard() {
         };
         change(&mut message);
         Packet {
+            group: 1,
             era: 1,
             from: Member(from),
             to: Member(to),
@@ -399,6 +401,7 @@ fn what_no_honest_member_says_is_not_heard() {
 #[test]
 fn golden_bytes() {
     let packet = Packet {
+        group: 7,
         era: 1,
         from: Member(2),
         to: Member(3),
@@ -422,9 +425,11 @@ fn golden_bytes() {
             ..Message::default()
         },
     };
-    let golden = b"\x00\x01\x02\x03\x40\x40\x01\x05\x06\x03\x04\x03\x09\x08\x00\x00\x00\x00\x00\x01\x00\x04\x0a\x01x\x00";
+    let golden = b"\x07\x00\x01\x02\x03\x40\x40\x01\x05\x06\x03\x04\x03\x09\x08\x00\x00\x00\x00\x00\x01\x00\x04\x0a\x01x\x00";
     assert_eq!(&packet.encode()[..], golden);
     assert_eq!(Packet::decode(Bytes::from_static(golden)), Ok(packet));
+    assert_eq!(Packet::peek(&golden[..4]), Some((7, Member(2))));
+    assert!((0..4).all(|len| Packet::peek(&golden[..len]).is_none()));
 }
 
 proptest! {
@@ -470,6 +475,7 @@ proptest! {
             message.set_snapshot(snapshot);
         }
         let packet = Packet {
+            group: hint,
             era: 3,
             from: Member(from),
             to: Member(to),
@@ -483,11 +489,11 @@ proptest! {
     #[test]
     fn any_bytes_are_answered(bytes in vec(any::<u8>(), 0..300), tail in vec(any::<u8>(), 0..60)) {
         let _ = Packet::decode(bytes.clone().into());
-        let mut headed = b"\x00\x01\x02\x03\x40\x40\x01\x05\x06\x07\x04\x03\x09\x08\x00\x00\x00\x00\x00".to_vec();
+        let mut headed = b"\x07\x00\x01\x02\x03\x40\x40\x01\x05\x06\x07\x04\x03\x09\x08\x00\x00\x00\x00\x00".to_vec();
         headed.extend(tail);
         let _ = Packet::decode(headed.into());
         let saved = Saved { hard: bytes.clone().into(), snapshot: Some(bytes.into()), ..Saved::default() };
-        let config = Config { era: 1, me: Member(1), seed: 1, cut: Cut::default() };
+        let config = Config { group: 1, era: 1, me: Member(1), seed: 1, cut: Cut::default() };
         let _ = Group::new(Time::ZERO, config, saved);
     }
 }

@@ -41,7 +41,7 @@ pub struct Accepted {
 }
 
 /// A room's state at one place in the order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// The newest message included.
     pub seq: u64,
@@ -128,35 +128,12 @@ impl Room {
     }
 
     fn check(&self, message: &Envelope) -> Result<(), Refusal> {
-        let key = message.key.as_deref();
-        for (what, len, limit) in [
-            ("body", message.body.len(), MAX_BODY),
-            ("topic", message.topic.len(), MAX_TOPIC),
-            ("key", key.unwrap_or_default().len(), MAX_KEY),
-            ("from", message.from.len(), MAX_MEMBER),
-        ] {
-            if len > limit {
-                return Err(Refusal::TooLong { what, len, limit });
-            }
-        }
-        match (message.class, key) {
-            (Class::State, None | Some("")) => {
-                return Err(Refusal::WrongClass("class state needs a key"));
-            }
-            (Class::Log, Some(_)) => return Err(Refusal::WrongClass("class log takes no key")),
-            _ if message.class != Class::State && message.expected.is_some() => {
-                return Err(Refusal::WrongClass(
-                    "an expected revision needs class state",
-                ));
-            }
-            _ => {}
-        }
+        check_shape(message)?;
         if message.class == Class::State {
             self.keyed.check(&self.limits, message)?;
         }
         Ok(())
     }
-
     /// The edge refused the numbers `first..=last` of a session: they will never come. Numbers
     /// that would leave a hole are ignored.
     pub fn pass_over(&mut self, now: Time, session: SessionId, first: u64, last: u64) {
@@ -167,6 +144,11 @@ impl Room {
     /// The highest number held of a session; 0 for one that is not known yet.
     pub fn held(&mut self, now: Time, session: SessionId) -> Result<u64, Refusal> {
         self.sessions.held(&self.limits, now, session)
+    }
+
+    /// The same, without counting as a use of the session; 0 also for one that was forgotten.
+    pub fn peek_held(&self, session: SessionId) -> u64 {
+        self.sessions.peek_held(session)
     }
 
     /// How much of the order is kept from now on; no more than the limits allow.
@@ -187,12 +169,22 @@ impl Room {
     /// The retained messages after place `seq`, for whoever saw everything up to there; None if
     /// some of them are gone, or `seq` was never given: the state is to be taken first.
     pub fn since(&self, seq: u64) -> Option<impl Iterator<Item = &Envelope>> {
-        let known = self.history.first().unwrap_or(self.seq + 1)..=self.seq + 1;
+        let known = self.first()..=self.seq + 1;
         known.contains(&(seq + 1)).then(|| {
             self.history
                 .iter()
                 .skip_while(move |message| message.seq <= seq)
         })
+    }
+
+    /// The place of the oldest message that is retained; that of the next one if none is.
+    pub fn first(&self) -> u64 {
+        self.history.first().unwrap_or(self.seq + 1)
+    }
+
+    /// The time of the newest message, in ms since the Unix epoch.
+    pub fn at(&self) -> u64 {
+        self.at
     }
 
     /// What it costs in memory, about, in bytes.
@@ -209,6 +201,35 @@ impl Room {
             history: self.history.iter().cloned().collect(),
         }
     }
+}
+
+/// Whether class, key and expected revision of a message fit together, and its parts are within
+/// bounds, whatever the room holds.
+pub(super) fn check_shape(message: &Envelope) -> Result<(), Refusal> {
+    let key = message.key.as_deref();
+    for (what, len, limit) in [
+        ("body", message.body.len(), MAX_BODY),
+        ("topic", message.topic.len(), MAX_TOPIC),
+        ("key", key.unwrap_or_default().len(), MAX_KEY),
+        ("from", message.from.len(), MAX_MEMBER),
+    ] {
+        if len > limit {
+            return Err(Refusal::TooLong { what, len, limit });
+        }
+    }
+    match (message.class, key) {
+        (Class::State, None | Some("")) => {
+            return Err(Refusal::WrongClass("class state needs a key"));
+        }
+        (Class::Log, Some(_)) => return Err(Refusal::WrongClass("class log takes no key")),
+        _ if message.class != Class::State && message.expected.is_some() => {
+            return Err(Refusal::WrongClass(
+                "an expected revision needs class state",
+            ));
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 /// What a message costs in memory, about: its variable parts and a fixed share.

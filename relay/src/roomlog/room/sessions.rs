@@ -181,6 +181,11 @@ impl Sessions {
         Ok(self.by_id.get(&id).map_or(0, |session| session.held))
     }
 
+    /// See [`super::Room::peek_held`].
+    pub fn peek_held(&self, id: SessionId) -> u64 {
+        self.by_id.get(&id).map_or(0, |session| session.held)
+    }
+
     /// What they cost in memory, about, in bytes.
     pub fn cost(&self) -> usize {
         const FIXED: usize = 160;

@@ -1,0 +1,248 @@
+//! Calls to a placement group that this node has a part in: the leader serves them, whoever does
+//! not lead says who does (WIRE.md, "Room calls").
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use longspan_proto::{
+    ids::{NodeId, RoomName},
+    wire::{
+        call::{Open, Status, Verb},
+        room::{Answer, Lead, Request},
+    },
+};
+use metrics::counter;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+
+use super::{
+    Refusal, Snapshot,
+    group::Unserved,
+    host::port::{Ask, Entered, NotHere, Port, Standing},
+    machine::Command,
+    service::{parts, rejected},
+};
+use crate::node::{Call, CallError, CallReceiver, CallSender, IncomingCall};
+
+/// Requests of one call that wait for their answer. When full, no more are read of it: the edge
+/// waits. An edge holds as many for a room.
+const UNANSWERED: usize = 4_096;
+
+/// Bytes of messages, of all calls of a node, that were proposed and wait for their answer. When
+/// full, no more are read: below what a leader takes (8 MB), so that none is turned away.
+const PROPOSED: usize = 4 << 20;
+
+/// What is asked of groups.
+pub(super) struct Calls {
+    port: Arc<Port>,
+    proposed: Arc<Semaphore>,
+}
+
+/// An answer that will be there.
+struct Pending {
+    answer: oneshot::Receiver<Result<Option<Answer>, Unserved>>,
+    _room: OwnedSemaphorePermit,
+}
+
+/// Why a call ended.
+enum Over {
+    /// The caller has finished and has all answers.
+    Done,
+    /// This node leads no more.
+    Elsewhere,
+}
+
+impl Calls {
+    pub fn new(port: Arc<Port>) -> Calls {
+        Calls {
+            port,
+            proposed: Arc::new(Semaphore::new(PROPOSED)),
+        }
+    }
+
+    /// Serves a call to a group until it ends.
+    pub async fn serve(&self, call: IncomingCall) -> Result<(), CallError> {
+        let open = call.open().clone();
+        let entered = match self.enter(&open).await {
+            Ok(entered) => entered,
+            Err(NotHere::Elsewhere(node)) => {
+                let node = node.map_or_else(String::new, |node| node.to_string());
+                call.refuse(Status::Elsewhere, &node).await;
+                return Ok(());
+            }
+            Err(NotHere::Unavailable(why)) => {
+                call.refuse(Status::Unavailable, &why).await;
+                return Ok(());
+            }
+        };
+        let mut call = call.accept().await?;
+        call.send(encoded(&Lead::Under(entered.generation))).await?;
+        match open.verb {
+            Verb::State => self.state(&open, &entered, call).await,
+            _ => self.publish(&open, &entered, call).await,
+        }
+    }
+
+    async fn enter(&self, open: &Open) -> Result<Entered, NotHere> {
+        let (reply, entered) = oneshot::channel();
+        let (group, room) = (open.group, open.room.clone());
+        self.port.ask(Ask::Enter { group, room, reply }).await;
+        let gone = |_| NotHere::Unavailable("this node is shutting down".into());
+        entered.await.map_err(gone)?
+    }
+
+    async fn state(&self, open: &Open, entered: &Entered, mut call: Call) -> Result<(), CallError> {
+        let (reply, state) = oneshot::channel();
+        let ask = Ask::Read {
+            group: open.group,
+            generation: entered.generation,
+            room: open.room.clone(),
+            reply,
+        };
+        self.port.ask(ask).await;
+        let mut standing = entered.standing.clone();
+        let read: Option<Snapshot> = tokio::select! {
+            read = state => read.ok().and_then(Result::ok),
+            () = lost(&mut standing, entered) => None,
+        };
+        let Some(state) = read else {
+            call.send(elsewhere(&standing)).await?;
+            call.finish();
+            return Ok(());
+        };
+        for part in parts(state) {
+            let mut out = BytesMut::new();
+            part.encode(&mut out);
+            call.send(out.freeze()).await?;
+        }
+        call.finish();
+        Ok(())
+    }
+
+    async fn publish(&self, open: &Open, entered: &Entered, call: Call) -> Result<(), CallError> {
+        let (mut up, mut down) = call.split();
+        let (pending, mut answers) = mpsc::channel(UNANSWERED);
+        let mut standing = entered.standing.clone();
+        let asking = async {
+            match self.ask(open, entered, &mut down, pending).await {
+                // What was asked is to be answered yet.
+                Ok(()) => std::future::pending().await,
+                Err(error) => error,
+            }
+        };
+        let over = tokio::select! {
+            over = answer(&mut up, &mut answers) => over?,
+            () = lost(&mut standing, entered) => Over::Elsewhere,
+            error = asking => return Err(error),
+        };
+        if let Over::Elsewhere = over {
+            up.send(elsewhere(&standing)).await?;
+        }
+        up.finish();
+        Ok(())
+    }
+
+    /// Takes what the caller asks.
+    async fn ask(
+        &self,
+        open: &Open,
+        entered: &Entered,
+        down: &mut CallReceiver,
+        pending: mpsc::Sender<Pending>,
+    ) -> Result<(), CallError> {
+        while let Some(body) = down.recv().await? {
+            let size = u32::try_from(body.len().clamp(1, PROPOSED)).unwrap_or(u32::MAX);
+            let request = Request::decode(body).map_err(|e| {
+                counter!("longspan_rejected_total", "reason" => "room_request").increment(1);
+                CallError::Broken(e.to_string())
+            })?;
+            let Ok(room) = self.proposed.clone().acquire_many_owned(size).await else {
+                return Ok(());
+            };
+            let (reply, answer) = oneshot::channel();
+            match command(&open.room, request) {
+                Ok(command) => {
+                    let ask = Ask::Do {
+                        group: open.group,
+                        generation: entered.generation,
+                        command,
+                        reply,
+                    };
+                    self.port.ask(ask).await;
+                }
+                Err(refused) => drop(reply.send(Ok(Some(refused)))),
+            }
+            let waits = Pending {
+                answer,
+                _room: room,
+            };
+            if pending.send(waits).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Gives the answers in the order of the requests.
+async fn answer(
+    up: &mut CallSender,
+    answers: &mut mpsc::Receiver<Pending>,
+) -> Result<Over, CallError> {
+    while let Some(pending) = answers.recv().await {
+        match pending.answer.await {
+            Ok(Ok(Some(answer))) => {
+                if let Answer::Refused { slug, .. } = &answer {
+                    counter!("longspan_rejected_total", "reason" => slug.clone()).increment(1);
+                }
+                let mut out = BytesMut::new();
+                answer.encode(&mut out);
+                up.send(out.freeze()).await?;
+            }
+            Ok(Ok(None)) => {}
+            // Whatever waits is asked of the next leader, or of this one again.
+            Ok(Err(_)) | Err(_) => return Ok(Over::Elsewhere),
+        }
+    }
+    Ok(Over::Done)
+}
+
+fn command(room: &RoomName, request: Request) -> Result<Command, Answer> {
+    let room = room.clone();
+    Ok(match request {
+        Request::Publish(message) if message.room != room => {
+            let refusal = Refusal::WrongClass("the message is for another room");
+            rejected(&refusal);
+            return Err(refusal.answer(message.session, message.n));
+        }
+        Request::Publish(message) => Command::Publish(message),
+        Request::PassOver {
+            session,
+            first,
+            last,
+        } => Command::PassOver {
+            room,
+            session,
+            first,
+            last,
+        },
+        Request::Ask { session } => Command::Ask { room, session },
+    })
+}
+
+/// Returns once this node does not lead under the generation that the call was told.
+async fn lost(standing: &mut watch::Receiver<Standing>, entered: &Entered) {
+    let other = |now: &Standing| !now.leads || now.generation != entered.generation;
+    // An error: the group is gone from here.
+    let _ = standing.wait_for(other).await;
+}
+
+fn elsewhere(standing: &watch::Receiver<Standing>) -> Bytes {
+    let node: Option<NodeId> = standing.borrow().elsewhere.clone();
+    encoded(&Lead::Elsewhere { node })
+}
+
+fn encoded(lead: &Lead) -> Bytes {
+    let mut out = BytesMut::new();
+    lead.encode(&mut out);
+    out.freeze()
+}
