@@ -6,5 +6,7 @@ mod bad_input;
 mod client;
 mod events;
 mod generations;
+mod leaders;
+mod logs;
 mod publishers;
 mod viewers;

@@ -172,6 +172,15 @@ impl Group {
         (of(&conf.voters), of(&conf.learners))
     }
 
+    /// All whose votes count, by number: while a change of voters is under way those of before and
+    /// those of after.
+    pub fn all_voters(&self) -> Vec<Member> {
+        let conf = self.node.store().conf();
+        let ids = conf.voters.iter().chain(&conf.voters_outgoing);
+        let all: std::collections::BTreeSet<Member> = ids.copied().map(Member).collect();
+        all.into_iter().collect()
+    }
+
     /// Whether a change of voters is under way: majorities of the old and of the new are needed.
     pub fn is_changing(&self) -> bool {
         !self.node.store().conf().voters_outgoing.is_empty()

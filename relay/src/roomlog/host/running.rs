@@ -485,7 +485,8 @@ impl Running {
         };
         if let Some(group) = &self.group {
             let role = group.role();
-            let (voters, learners) = group.voters();
+            // Whoever is on its way out belongs to it until the change is over.
+            let (voters, (_, learners)) = (group.all_voters(), group.voters());
             status.leader = role.leader.map_or(0, |leader| leader.0);
             status.generation = role.generation.0;
             status.voters = voters.into_iter().map(|member| member.0).collect();
