@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use longspan_proto::{
-    control::RoomState,
     ids::{Generation, NodeId, RoomName, Stream, Track, TrackId},
     wire::{
         Start,
@@ -31,21 +30,12 @@ const MAX_STATE: usize = 32 << 10;
 /// An ephemeral message that is older than this is worthless.
 const EPHEMERAL_BUDGET: Duration = Duration::from_secs(2);
 
-/// Who keeps a room's log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Keeper {
-    /// A placement group. Who leads it is asked of its members.
-    Group(u64),
-    /// One relay.
-    Home(Home),
-}
-
 /// Who gives a room's messages their order, and under which generation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Home {
     pub node: NodeId,
     pub generation: Generation,
-    /// The placement group that it leads; 0: none.
+    /// The placement group that it leads.
     pub group: u64,
 }
 
@@ -64,47 +54,33 @@ pub(super) enum Lost {
     Ended { track: &'static str, why: String },
 }
 
-impl Keeper {
-    fn of(state: &RoomState) -> Option<Keeper> {
-        if state.group != 0 {
-            return Some(Keeper::Group(state.group));
-        }
-        if state.home_relay.is_empty() {
-            return None;
-        }
-        let node = NodeId::new(&state.home_relay)
-            .inspect_err(|error| tracing::warn!(%error, "a room's home has an odd name"))
-            .ok()?;
-        Some(Keeper::Home(Home {
-            node,
-            generation: Generation(state.home_generation),
-            group: 0,
-        }))
-    }
+/// Which placement group keeps the room's log, as told last; none yet where it has no place.
+fn group_of(view: &mut RoomView) -> Option<u64> {
+    let group = view.borrow_and_update().as_deref().map(|state| state.group);
+    group.filter(|group| *group != 0)
+}
 
-    /// Who keeps the room's log, once it is known. Waits for ever where no controller tells.
-    pub async fn known(view: &mut RoomView) -> Keeper {
-        loop {
-            let keeper = view.borrow_and_update().as_deref().and_then(Keeper::of);
-            if let Some(keeper) = keeper {
-                return keeper;
-            }
-            if view.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
+/// Which placement group keeps the room's log, once it is known. Waits for ever where no controller
+/// tells.
+pub(super) async fn group(view: &mut RoomView) -> u64 {
+    loop {
+        if let Some(group) = group_of(view) {
+            return group;
+        }
+        if view.changed().await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
+}
 
-    /// Returns once it is another.
-    pub async fn changed(&self, view: &mut RoomView) {
-        loop {
-            let keeper = view.borrow_and_update().as_deref().and_then(Keeper::of);
-            if keeper.is_some_and(|keeper| keeper != *self) {
-                return;
-            }
-            if view.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
+/// Returns once it is another than this.
+pub(super) async fn group_changed(known: u64, view: &mut RoomView) {
+    loop {
+        if group_of(view).is_some_and(|group| group != known) {
+            return;
+        }
+        if view.changed().await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
 }
@@ -174,33 +150,17 @@ impl Home {
 
     /// Which log it is: its places mean nothing in another.
     pub fn id(&self) -> Log {
-        match self.group {
-            0 => Log::Home(self.generation),
-            group => Log::Group {
-                group,
-                era: self.generation.era(),
-            },
+        Log {
+            group: self.group,
+            era: self.generation.era(),
         }
-    }
-
-    /// Opens a call to a home that is no group's.
-    pub async fn call(&self, handle: &Handle, room: &RoomName, verb: Verb) -> Result<Call, Lost> {
-        tokio::time::timeout(CALL, handle.call(&self.node, self.open(room, verb)))
-            .await
-            .map_err(|_| Lost::Timeout(CALL))?
-            .map_err(Lost::from)
     }
 
     /// The room's state, and its newest messages; with the log that they are of.
     pub async fn state(&self, handle: &Handle, room: &RoomName) -> Result<(Log, Snapshot), Lost> {
-        let (call, log) = match self.group {
-            0 => (self.call(handle, room, Verb::State).await?, self.id()),
-            group => {
-                let node = self.node.clone();
-                let leading = Home::leading(handle, room, Verb::State, node, group).await?;
-                (leading.0, leading.1.id())
-            }
-        };
+        let node = self.node.clone();
+        let (call, home) = Home::leading(handle, room, Verb::State, node, self.group).await?;
+        let log = home.id();
         let read = tokio::time::timeout(CALL, read_state(call)).await;
         Ok((log, read.map_err(|_| Lost::Timeout(CALL))??))
     }

@@ -28,7 +28,7 @@ use tokio::{
 
 use super::{
     Counted, Limits, Messages,
-    backbone::{self, Home, Keeper, Lost},
+    backbone::{self, Home, Lost},
     finder::Finder,
     outbox::{self, Done, Full, MemberKey, Outbox},
     view::{Applied, View},
@@ -224,24 +224,17 @@ impl Hub {
     async fn follow(&self, messages: &Messages, mut room: RoomView) {
         let mut pause = Pause::default();
         loop {
-            let keeper = Keeper::known(&mut room).await;
+            let group = backbone::group(&mut room).await;
             let follow = async {
-                match &keeper {
-                    Keeper::Home(home) => self.follow_home(messages, home, &mut pause).await,
-                    Keeper::Group(group) => self.follow_group(messages, *group, &mut pause).await,
+                loop {
+                    self.follow_group(messages, group, &mut pause).await;
                 }
             };
             tokio::select! {
-                () = keeper.changed(&mut room) => {}
+                () = backbone::group_changed(group, &mut room) => {}
                 () = follow => {}
             }
         }
-    }
-
-    async fn follow_home(&self, messages: &Messages, home: &Home, pause: &mut Pause) {
-        let lost = self.follow_at(messages, home, pause).await;
-        tracing::debug!(room = %self.room(), home = %home.node, %lost, "the log is followed anew");
-        pause.wait().await;
     }
 
     /// Follows the log at whoever leads, from one leader to the next.
@@ -280,7 +273,7 @@ impl Hub {
     ) -> Result<std::convert::Infallible, Lost> {
         // Under another leader a group's log goes on where it was.
         let known = self.view(|view| view.is_of(home.id()).then(|| view.seq()));
-        let seq = match known.filter(|_| home.group != 0) {
+        let seq = match known {
             Some(seq) => seq,
             None => self.load(home).await?,
         };
@@ -347,31 +340,14 @@ impl Hub {
         applied
     }
 
-    /// Keeps a call to the home open and passes on what members say.
+    /// Keeps a call to the leader open and passes on what members say.
     async fn publish(&self, messages: &Messages, mut room: RoomView) {
-        let mut pause = Pause::default();
-        let mut introduced = None;
         loop {
-            let keeper = Keeper::known(&mut room).await;
+            let group = backbone::group(&mut room).await;
             let mut view = room.clone();
-            let publish = async {
-                match &keeper {
-                    Keeper::Group(group) => self.publish_group(messages, *group, &room).await,
-                    Keeper::Home(home) => {
-                        let fresh =
-                            introduced.is_some_and(|generation| generation != home.generation);
-                        introduced = Some(home.generation);
-                        let lost = self.publish_home(messages, home, fresh, &mut pause).await;
-                        if let Err(lost) = lost {
-                            tracing::debug!(room = %self.room(), home = %home.node, %lost, "the home is called anew");
-                        }
-                        pause.wait().await;
-                    }
-                }
-            };
             tokio::select! {
-                () = keeper.changed(&mut view) => {}
-                () = publish => {}
+                () = backbone::group_changed(group, &mut view) => {}
+                () = self.publish_group(messages, group, &room) => {}
             }
         }
     }
@@ -422,24 +398,6 @@ impl Hub {
         }
         self.talk(messages, &mut up, &mut down, &mut Pause::default())
             .await
-    }
-
-    async fn publish_home(
-        &self,
-        messages: &Messages,
-        home: &Home,
-        fresh: bool,
-        pause: &mut Pause,
-    ) -> Result<(), Lost> {
-        let call = home.call(&self.node, self.room(), Verb::Publish).await?;
-        let (mut up, mut down) = call.split();
-        if fresh {
-            let sessions = self.lock().introductions(|held| held.n > 0);
-            for request in sessions {
-                up.send(outbox::written(&request)).await?;
-            }
-        }
-        self.talk(messages, &mut up, &mut down, pause).await
     }
 
     async fn talk(

@@ -9,10 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use longspan_proto::{
-    ids::Generation,
-    wire::envelope::{Class, Envelope},
-};
+use longspan_proto::wire::envelope::{Class, Envelope};
 use longspan_relay::roomlog::Snapshot;
 
 use super::wire::{Event, StateEntry};
@@ -38,32 +35,18 @@ impl Default for Limits {
     }
 }
 
-/// Which log it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Log {
-    /// That of one relay; it begins anew with each generation.
-    Home(Generation),
-    /// That of a placement group, whoever leads it.
-    Group {
-        /// The group.
-        group: u64,
-        /// Raised when the group was made anew.
-        era: u16,
-    },
-}
-
-impl From<Generation> for Log {
-    fn from(generation: Generation) -> Log {
-        Log::Home(generation)
-    }
+/// Which log it is: that of a placement group, whoever leads it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Log {
+    /// The group.
+    pub group: u64,
+    /// Raised when the group was made anew.
+    pub era: u16,
 }
 
 impl std::fmt::Display for Log {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Log::Home(generation) => generation.fmt(f),
-            Log::Group { group, era } => write!(f, "group-{group}-{era}"),
-        }
+        write!(f, "group-{}-{}", self.group, self.era)
     }
 }
 
@@ -147,9 +130,7 @@ impl View {
 
     /// The log's name for members.
     pub fn log(&self) -> String {
-        self.id
-            .unwrap_or(Log::Home(Generation::default()))
-            .to_string()
+        self.id.unwrap_or_default().to_string()
     }
 
     /// The newest message known.
@@ -157,17 +138,14 @@ impl View {
         self.seq
     }
 
-    /// Takes the home's state. Where its retained messages reach back to what is known, no reader
-    /// misses anything. An older state of a group's log is ignored; a home that tells one was
-    /// restarted under its old generation, and its log begins anew.
-    pub fn load(&mut self, log: impl Into<Log>, snapshot: Snapshot) {
-        let log = log.into();
+    /// Takes the leader's state. Where its retained messages reach back to what is known, no reader
+    /// misses anything. An older state of the same log is ignored.
+    pub fn load(&mut self, log: Log, snapshot: Snapshot) {
         let same = self.id == Some(log);
-        let older = same && snapshot.seq < self.seq;
-        if older && matches!(log, Log::Group { .. }) {
+        if same && snapshot.seq < self.seq {
             return;
         }
-        if !same || older {
+        if !same {
             self.id = Some(log);
             self.epoch += 1;
             self.clear_events();
