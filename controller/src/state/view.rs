@@ -412,11 +412,12 @@ impl State {
         edges.map(|node| &node.info.id)
     }
 
-    /// Rooms in use that are at home on a relay.
+    /// Rooms in use that are at home on a relay and that no placement group keeps.
     pub(super) fn homes_at(&self, relay: &NodeId) -> impl Iterator<Item = &RoomName> {
         let rooms = self.rooms.iter().filter(move |(_, room)| {
             let home = room.home.as_ref();
-            room.is_used() && home.is_some_and(|home| home.relay == *relay)
+            let is_kept_there = room.group.is_none() && room.is_used();
+            is_kept_there && home.is_some_and(|home| home.relay == *relay)
         });
         rooms.map(|(name, _)| name)
     }
