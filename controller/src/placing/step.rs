@@ -8,6 +8,10 @@ use longspan_proto::ids::NodeId;
 use super::{Backbone, Loads, MEMBERS, Site, Wanted, choose};
 use crate::state::record::{Group, Member};
 
+/// Members that leave a group at most: newcomers that are lost before the group says a word of them. Then
+/// the last of them is waited for.
+const MAX_LEAVING: usize = 8;
+
 /// How it stands with a member's relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
@@ -94,10 +98,18 @@ pub fn next(facts: &Facts<'_>, wanted: Wanted<'_>) -> Step {
     let Some(report) = report else {
         return facts.without_leader();
     };
-    if let Some(left) = group.leaving.iter().find(|m| !report.has(m.number)) {
+    let (left, leave): (Vec<Member>, Vec<Member>) = {
+        let all = group.leaving.iter().cloned();
+        all.partition(|m| facts.is_informed(report) && !report.has(m.number))
+    };
+    if !left.is_empty() {
+        let left = left.iter().map(|m| format!("{} at {}", m.number, m.node));
+        let why = format!(
+            "members that have left: {}",
+            left.collect::<Vec<_>>().join(", ")
+        );
         let mut group = facts.changed();
-        group.leaving.retain(|m| m.number != left.number);
-        let why = format!("member {} at {} has left", left.number, left.node);
+        group.leaving = leave;
         return Step::Change(Box::new(group), why);
     }
     if !facts.has_majority(report) {
@@ -111,6 +123,10 @@ pub fn next(facts: &Facts<'_>, wanted: Wanted<'_>) -> Step {
         .voters
         .union(&report.learners)
         .find(|n| !named.contains(n));
+    // The record is older than the group; some relay has the newer one on its disk.
+    if let Some(stranger) = stranger {
+        return Step::Wait(format!("the group still has member {stranger}, of before"));
+    }
     if let Some(newcomer) = newcomer {
         return facts.help(newcomer, wanted);
     }
@@ -123,13 +139,21 @@ pub fn next(facts: &Facts<'_>, wanted: Wanted<'_>) -> Step {
             leaving.number, leaving.node
         ));
     }
-    if let Some(stranger) = stranger {
-        return Step::Wait(format!("the group still has member {stranger}, of before"));
-    }
     facts.mend(wanted)
 }
 
 impl Facts<'_> {
+    /// Whether the leader knew this record when it said what it says: only then does a member that it
+    /// does not name belong to the group no more, and not just as little as before. It did if it names
+    /// the member that came last, or if all is as the record wants it. A member who had a vote when
+    /// he was given up is named until he has left.
+    fn is_informed(&self, report: &Report) -> bool {
+        let members: BTreeSet<u64> = self.group.members.iter().map(|m| m.number).collect();
+        let last = self.group.next.saturating_sub(1);
+        let has_last = members.contains(&last) && report.has(last);
+        has_last || (report.voters == members && report.learners.is_empty())
+    }
+
     /// Whether most of those who vote are alive.
     fn has_majority(&self, report: &Report) -> bool {
         let voters = self
@@ -161,7 +185,7 @@ impl Facts<'_> {
     /// Somebody is to become a voter, and is not yet. If his relay is over before, another is to.
     fn help(&self, newcomer: &Member, wanted: Wanted<'_>) -> Step {
         let standing = (self.standing)(newcomer);
-        if !standing.is_over() {
+        if !standing.is_over() || self.group.leaving.len() >= MAX_LEAVING {
             return Step::Wait(format!(
                 "member {} at {} joins",
                 newcomer.number, newcomer.node

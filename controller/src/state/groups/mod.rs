@@ -81,6 +81,8 @@ pub(super) struct Made {
     groups: Vec<(GroupId, record::Group)>,
     writes: Vec<Write>,
     event: Option<Event>,
+    /// They are made by it.
+    are_new: bool,
 }
 
 impl Groups {
@@ -351,17 +353,19 @@ impl State {
                 value: record::write(record),
                 lease: None,
             });
-            match self.groups.known.get_mut(id) {
-                Some(known) => known.calling = true,
-                None => self.groups.making = true,
+            if let Some(known) = self.groups.known.get_mut(id) {
+                known.calling = true;
             }
         }
+        let are_new = matches!(event, Some(Event::GroupsMade { .. }));
+        self.groups.making |= are_new;
         self.groups.restoring |= event.is_none();
         let call = self.fenced(compares, writes.clone());
         let made = Made {
             groups,
             writes,
             event,
+            are_new,
         };
         self.call(Purpose::Groups(Box::new(made)), call);
     }
@@ -385,8 +389,8 @@ impl State {
 
     /// What became of a commit of records.
     pub(super) fn groups_made(&mut self, now: Now, made: Made, result: Result<Done, Error>) {
-        let is_new = |id: &GroupId| !self.groups.known.contains_key(id);
-        let are_new = made.groups.iter().any(|(id, _)| is_new(id));
+        // The watch may have told of them already.
+        let are_new = made.are_new;
         if are_new {
             self.groups.making = false;
         }
