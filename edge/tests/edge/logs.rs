@@ -229,10 +229,10 @@ impl Logs {
                     members: RELAYS.map(str::to_owned).to_vec(),
                     ..RoomState::default()
                 });
-                if let Ok(word) = tokio::time::timeout(POLL, member.next()).await {
-                    if word["t"] == "welcome" {
-                        break;
-                    }
+                if let Ok(word) = tokio::time::timeout(POLL, member.next()).await
+                    && word["t"] == "welcome"
+                {
+                    break;
                 }
             }
         };

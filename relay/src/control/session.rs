@@ -145,7 +145,6 @@ async fn talk(
             disk: groups.map_or(0, |port| port.disk),
             groups: groups.map_or_else(Vec::new, |port| port.records()),
             carries: shared.engine.view(|core| core.stats().tracks) > 0,
-            ..Join::default()
         }))
         .await?;
     let opened = client.session(ReceiverStream::new(said));

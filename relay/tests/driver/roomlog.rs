@@ -39,8 +39,10 @@ async fn three_relays_order_a_room_and_the_others_say_who_leads() {
                 let calling = logs.edge.handle().call(&to, open(Verb::Publish)).await;
                 match calling.map(drop).unwrap_err() {
                     CallError::Refused {
-                        status, message, ..
-                    } if status == CallStatus::Elsewhere => break message,
+                        status: CallStatus::Elsewhere,
+                        message,
+                        ..
+                    } => break message,
                     _ => tokio::task::yield_now().await,
                 }
             }
