@@ -8,7 +8,7 @@ use std::{
 
 use longspan_proto::{
     control::GroupStatus,
-    ids::{RoomName, SessionId},
+    ids::{Generation, RoomName, SessionId},
     time::Time,
     wire::{
         envelope::{Class, Envelope},
@@ -245,6 +245,12 @@ impl Running {
         self.waiting.clear();
     }
 
+    /// Whether it leads, under the generation that the asker was told.
+    fn leads_under(&self, generation: Generation) -> bool {
+        let standing = self.standing.borrow();
+        standing.leads && standing.generation == generation
+    }
+
     pub fn ask(&mut self, now: Time, ask: Ask) {
         // Whoever asked may be gone: then nobody hears the answer.
         match ask {
@@ -255,8 +261,7 @@ impl Running {
                 reply,
                 ..
             } => {
-                let standing = self.standing.borrow().clone();
-                if !standing.leads || standing.generation != generation {
+                if !self.leads_under(generation) {
                     let _ = reply.send(Err(Unserved::Elsewhere { leader: None }));
                     return;
                 }
@@ -268,8 +273,7 @@ impl Running {
                 reply,
                 ..
             } => {
-                let standing = self.standing.borrow().clone();
-                if !standing.leads || standing.generation != generation {
+                if !self.leads_under(generation) {
                     let _ = reply.send(Err(Unserved::Elsewhere { leader: None }));
                     return;
                 }
