@@ -102,7 +102,7 @@ impl Group {
         let waiting = !learners.is_empty();
         let mut changes = match (ready, spare) {
             (Some(new), _) => vec![single(new, ConfChangeType::AddNode)],
-            (None, Some(_)) if !waiting => Vec::new(),
+            (None, Some(spare)) if !waiting && self.can_spare(spare) => Vec::new(),
             _ => return None,
         };
         if let Some(spare) = spare {
@@ -123,6 +123,18 @@ impl Group {
                 && progress.matched > 0
                 && progress.matched + CAUGHT_UP >= committed
         })
+    }
+
+    /// Whether the other voters could go on without this one: more than half of them are heard. Fewer
+    /// members forgive fewer losses, so nobody is let go without a successor while one of the rest is away.
+    fn can_spare(&self, spare: Member) -> bool {
+        let (voters, _) = self.voters();
+        let heard = |id: &Member| {
+            let progress = self.node.raft.prs().get(id.0);
+            *id == self.config.me || progress.is_some_and(|progress| progress.recent_active)
+        };
+        let rest: Vec<Member> = voters.into_iter().filter(|id| *id != spare).collect();
+        rest.iter().filter(|id| heard(id)).count() > rest.len() / 2
     }
 
     /// The voter, of these, that is best prepared to lead.

@@ -288,6 +288,35 @@ fn a_leader_that_is_not_wanted_hands_over_first() {
 }
 
 #[test]
+fn nobody_is_let_go_without_a_successor_while_another_is_away() {
+    let mut table = Table::new(Cut::default());
+    let leader = table.elect();
+    let [away, drained] = [(leader + 1) % 3, (leader + 2) % 3];
+    table.away = vec![away as u64 + 1];
+    let quiet = table.now + Duration::from_secs(5);
+    table.until("the leader misses it", |table| table.now >= quiet);
+    let mut wanted = VOTERS.to_vec();
+    wanted.remove(drained);
+    for group in &mut table.groups {
+        group.handle(table.now, Input::Members(wanted.clone()));
+    }
+    let later = table.now + Duration::from_secs(10);
+    table.until("time", |table| table.now >= later);
+    assert_eq!(table.groups[leader].voters().0.len(), 3);
+    table.publish(leader, 1);
+    assert!(table.acked(1));
+
+    table.away.clear();
+    table.until("the change", |table| {
+        let leads = table.leader().map(|at| table.groups[at].voters().0);
+        leads.is_some_and(|mut voters| {
+            voters.sort();
+            voters == wanted
+        })
+    });
+}
+
+#[test]
 fn the_log_is_bounded_and_a_restart_finds_all_of_it() {
     let cut = Cut {
         entries: 20,
