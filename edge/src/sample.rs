@@ -68,7 +68,7 @@ async fn publish(
     let access = Access {
         room: room.clone(),
         identity: IDENTITY.to_owned(),
-        talk: false,
+        grants: crate::grants::Grants::Nothing,
         expires: None,
     };
     let claimed = edge.shared().claim(&access, stream.clone(), "sample").await;

@@ -18,7 +18,7 @@ use super::{
     view::{Cursor, Next, View},
     wire::{self, Event, Incoming, Invalid, Outgoing, Publish, Resume},
 };
-use crate::metrics::rejected;
+use crate::{grants::Grants, metrics::rejected};
 
 /// How much a member may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +110,7 @@ pub const CLOSE_AWAY: u16 = 1001;
 pub struct Member {
     name: Arc<str>,
     room: RoomName,
-    may_talk: bool,
+    grants: Grants,
     limits: Limits,
     phase: Phase,
     since: Time,
@@ -169,12 +169,12 @@ impl Member {
         limits: Limits,
         room: RoomName,
         name: Arc<str>,
-        may_talk: bool,
+        grants: Grants,
     ) -> Member {
         Member {
             name,
             room,
-            may_talk,
+            grants,
             phase: Phase::New,
             since: now,
             heard: now,
@@ -248,9 +248,9 @@ impl Member {
             let why = "say hello and wait for the welcome first".into();
             return self.refuse(None, "not_joined", why, None);
         };
-        if !self.may_talk {
-            let why = "the token does not allow publishing (video.canPublishData)".into();
-            return self.refuse(Some(n), "forbidden", why, None);
+        let key = publish.key.as_deref();
+        if let Err(forbidden) = self.grants.check(publish.class, &publish.topic, key) {
+            return self.refuse(Some(n), forbidden.slug(), forbidden.to_string(), None);
         }
         if !self.rate.allows(now) {
             return self.too_fast(Some(n));
@@ -286,6 +286,8 @@ impl Member {
     fn pass_over(&mut self, session: SessionId, n: u64) -> Option<Request> {
         self.passed_on = self.passed_on.max(n);
         let (first, last) = self.refused.take()?;
+        // Those above it may still come, or not.
+        self.refused = (last > n).then_some((first.max(n + 1), last));
         let last = last.min(n.saturating_sub(1));
         (first <= last).then_some(Request::PassOver {
             session,

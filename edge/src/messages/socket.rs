@@ -104,7 +104,8 @@ async fn open(
             tasks.track_future(async move {
                 let now = messages.now();
                 let limits = messages.limits.member;
-                let member = Member::new(now, limits, access.room.clone(), name, access.talk);
+                let (room, grants) = (access.room.clone(), access.grants.clone());
+                let member = Member::new(now, limits, room, name, grants);
                 Connection {
                     messages: &messages,
                     session: Session::new("ws"),
