@@ -17,6 +17,7 @@ use longspan_proto::{
         call::{Status, Verb},
         envelope::Envelope,
         room::{Answer, PART, Part, Request},
+        roster::Roster,
     },
 };
 use metrics::counter;
@@ -214,6 +215,13 @@ impl Home {
                         }
                     }
                     Err(refusal) => refused(session, n, &refusal),
+                })
+            }
+            // Only placement groups keep it.
+            Request::Roster(Roster { session, .. }) | Request::Beat { session } => {
+                Some(Answer::Present {
+                    session,
+                    version: 0,
                 })
             }
             Request::PassOver {

@@ -12,7 +12,9 @@ use super::{
 };
 
 /// The first byte. Another one is refused: a member must not guess.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// As before, and its rooms know of no presence.
+const WITHOUT_PRESENCE: u8 = 1;
 
 /// The largest snapshot that is read, in bytes: twice what the default limits let rooms cost,
 /// which counts more for each message than its encoding takes.
@@ -49,7 +51,7 @@ impl Machine {
         }
         let mut r = Reader::new(bytes);
         match r.u8("snapshot's version")? {
-            VERSION => {}
+            VERSION | WITHOUT_PRESENCE => {}
             value => {
                 return Err(Error::Unknown {
                     what: "snapshot's version",
