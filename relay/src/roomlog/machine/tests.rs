@@ -239,6 +239,57 @@ fn what_is_full_says_so_and_what_was_kept_gives_way_first() {
 }
 
 #[test]
+fn one_member_does_not_take_all_of_a_rooms_state() {
+    let mut machine = Machine::new(Limits {
+        member_keys: 3,
+        member_bytes: 2_000,
+        ..Limits::default()
+    });
+    let mut numbers = [0; 3];
+    let mut put = |machine: &mut Machine, id: u8, key: &str, body: usize| {
+        numbers[usize::from(id)] += 1;
+        let mut message = message(id, numbers[usize::from(id)]);
+        message.room = room(0);
+        message.class = Class::State;
+        message.key = Some(key.into());
+        message.body = vec![0; body].into();
+        let command = Command::Publish(message);
+        machine.apply(Entry { at: 0, command })
+    };
+    for key in ["a", "b", "c"] {
+        assert!(acked(&put(&mut machine, 1, key, 10)).is_some());
+    }
+    let mut machine = Machine::restore(machine.snapshot()).unwrap();
+    let refused = put(&mut machine, 1, "d", 10).answer.unwrap();
+    let Answer::Refused {
+        slug,
+        limit,
+        message,
+        ..
+    } = refused
+    else {
+        panic!("{refused:?}");
+    };
+    assert_eq!((&slug[..], limit), ("member_full", Some(3)));
+    assert_eq!(message, "\"m1\" holds 3 keys; no more are taken of it");
+    // Its own may change, others may write theirs and take its over, which then are theirs.
+    assert!(acked(&put(&mut machine, 1, "a", 20)).is_some());
+    assert!(acked(&put(&mut machine, 2, "d", 10)).is_some());
+    assert!(acked(&put(&mut machine, 2, "a", 10)).is_some());
+    assert!(acked(&put(&mut machine, 1, "e", 10)).is_some());
+    assert_eq!(
+        slug_of(&put(&mut machine, 1, "e", 1_700)),
+        Some("member_full")
+    );
+    assert!(acked(&put(&mut machine, 1, "b", 0)).is_some());
+    assert!(acked(&put(&mut machine, 1, "f", 10)).is_some());
+}
+
+fn slug_of(outcome: &Outcome) -> Option<&str> {
+    matches!(outcome.answer, Some(Answer::Refused { .. })).then(|| slug(outcome))
+}
+
+#[test]
 fn a_question_makes_no_room() {
     let mut machine = Machine::new(limits());
     let ask = Entry {

@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use longspan_proto::{
     ids::SessionId,
     wire::{
+        MAX_VARINT,
         envelope::MAX_KEY,
         roster::{MAX_NAMES, Roster, TOPIC},
     },
@@ -97,8 +98,8 @@ impl Presence {
             });
         }
         let known = before.map_or((0, 0), |told| (told.joins, told.leaves));
-        self.joins += roster.joins.saturating_sub(known.0);
-        self.leaves += roster.leaves.saturating_sub(known.1);
+        self.joins = sum(self.joins, roster.joins.saturating_sub(known.0));
+        self.leaves = sum(self.leaves, roster.leaves.saturating_sub(known.1));
         self.forget(roster.session);
         if roster.count > 0 {
             self.keep(roster);
@@ -112,7 +113,7 @@ impl Presence {
         let Some(told) = self.edges.get(&session).filter(|t| t.version == version) else {
             return false;
         };
-        self.leaves += told.count;
+        self.leaves = sum(self.leaves, told.count);
         self.forget(session);
         self.changed();
         true
@@ -181,8 +182,8 @@ impl Presence {
         if self.edges.values().all(|told| told.whole) {
             return self.everybody().len();
         }
-        let sum: u64 = self.edges.values().map(|told| told.count).sum();
-        usize::try_from(sum).unwrap_or(usize::MAX)
+        let all = self.edges.values().map(|told| told.count).fold(0, sum);
+        usize::try_from(all).unwrap_or(usize::MAX)
     }
 
     fn everybody(&self) -> BTreeSet<&String> {
@@ -243,7 +244,8 @@ impl Presence {
         let crowd = self.crowd.as_mut().filter(|crowd| crowd.stale)?;
         let past_ms = at.saturating_sub(crowd.told).max(1_000);
         // Rounded to the nearest.
-        let per_second = |count: u64| (count.saturating_mul(1_000) + past_ms / 2) / past_ms;
+        let per_second =
+            |count: u64| count.saturating_mul(1_000).saturating_add(past_ms / 2) / past_ms;
         let body = body::Summary {
             count: size as u64,
             joins: per_second(self.joins),
@@ -301,6 +303,11 @@ impl Change {
             body: Bytes::new(),
         }
     }
+}
+
+/// What an edge tells may be anything.
+fn sum(a: u64, b: u64) -> u64 {
+    a.saturating_add(b).min(MAX_VARINT)
 }
 
 /// A member's key. A name that is too long for one is cut, and told apart by its digest.

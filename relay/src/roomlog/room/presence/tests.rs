@@ -218,6 +218,23 @@ fn names_are_bounded_and_told_again_when_there_is_room() {
 }
 
 #[test]
+fn a_lie_about_numbers_costs_nothing() {
+    let mut world = World::default();
+    for id in 1..4 {
+        let lie = Roster {
+            joins: MAX_VARINT,
+            leaves: MAX_VARINT,
+            ..some(id, 1, MAX_VARINT, names(0..1))
+        };
+        world.take(u64::from(id), lie);
+        world.presence.lapse(session(1), 1);
+    }
+    world.count(9_000);
+    let mut out = BytesMut::new();
+    world.presence.encode(&mut out);
+}
+
+#[test]
 fn edges_are_bounded() {
     let mut presence = Presence::default();
     let edge = |id: usize| Roster {
