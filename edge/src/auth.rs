@@ -93,6 +93,8 @@ pub struct Access {
     pub identity: String,
     /// Which messages may be published.
     pub grants: grants::Grants,
+    /// Presence does not tell of whoever this is.
+    pub hidden: bool,
     /// When the token ends, in seconds since the Unix epoch; never for the anonymous.
     pub expires: Option<u64>,
 }
@@ -163,6 +165,7 @@ struct Grants {
     can_publish: Option<bool>,
     can_subscribe: Option<bool>,
     can_publish_data: Option<bool>,
+    hidden: Option<bool>,
 }
 
 impl Auth {
@@ -256,6 +259,7 @@ impl Auth {
             },
             identity,
             grants,
+            hidden: claims.video.hidden == Some(true),
             expires: Some(expires),
         })
     }
@@ -329,6 +333,7 @@ fn anonymous(room: &Room) -> Access {
         },
         identity: String::new(),
         grants: grants::Grants::All,
+        hidden: false,
         expires: None,
     }
 }

@@ -69,6 +69,7 @@ async fn publish(
         room: room.clone(),
         identity: IDENTITY.to_owned(),
         grants: crate::grants::Grants::Nothing,
+        hidden: false,
         expires: None,
     };
     let claimed = edge.shared().claim(&access, stream.clone(), "sample").await;

@@ -49,6 +49,9 @@ fn a_livekit_token_opens_its_room() {
     assert_eq!(access.identity, "teacher-7");
     assert_eq!(access.expires, Some(NOW + 60));
     assert_eq!(access.grants, grants::Grants::All);
+    assert!(!access.hidden);
+    let hidden = admit(with("video.hidden", json!(true)), Verb::Join);
+    assert!(hidden.unwrap().hidden);
     assert_eq!(
         admit(claims(), Verb::Watch).unwrap().room.to_string(),
         "default/math"
