@@ -1,4 +1,4 @@
-//! What an edge and a room's home say on the calls `publish` and `state` (WIRE.md, "Room calls").
+//! What an edge and the leader of a room's group say on the calls `publish` and `state` (WIRE.md, "Room calls").
 
 use bytes::{BufMut, Bytes, BytesMut};
 
