@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { connect } from "../dist/index.js";
 import { Backbone, within } from "./backbone.mjs";
+import { WebSocket } from "./socket.mjs";
 
 const EACH = 150;
 
@@ -14,7 +15,7 @@ test("an edge dies under a member who goes on at another, and the room stays who
     const told = { ann: [], ben: [] };
     const phases = [];
     const join = (who, urls) => connect({
-      urls, room: "talk", onEvent: (event) => {
+      urls, room: "talk", WebSocket, onEvent: (event) => {
         if (event.type === "ev") told[who].push(event);
         if (event.type === "gap") told[who].push("gap");
         if (event.type === "status" && who === "ann") phases.push(event.phase);
