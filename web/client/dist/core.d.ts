@@ -1,5 +1,6 @@
 import { LongspanError } from "./error.js";
 import { type Settled } from "./outbox.js";
+import { type Presence } from "./presence.js";
 import { Reader, type Told } from "./reader.js";
 import { type Message } from "./wire.js";
 /** A connection that is not open, or not welcomed, within this is left. The edge says why after 3 s. */
@@ -72,9 +73,11 @@ export type RoomEvent = Told | {
     type: "goaway";
     deadlineMs: number;
     alternatives: string[];
-} | {
+}
+/** Who is in the room is another now; after the `ev` or `state` that says so. */
+ | {
     type: "presence";
-    presence: Record<string, unknown>;
+    presence: Presence;
 }
 /** Something that is no message's: the room does not answer yet, the session is over, … */
  | {

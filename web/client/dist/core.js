@@ -5,6 +5,7 @@
 // At most two connections are there at once: the one in use, and the one that is to take over.
 import { LongspanError } from "./error.js";
 import { Outbox } from "./outbox.js";
+import { PRESENCE, presenceOf } from "./presence.js";
 import { Broken, Reader } from "./reader.js";
 import { Rounds } from "./rounds.js";
 import { parse } from "./wire.js";
@@ -188,6 +189,7 @@ export class Core {
         if (link !== this.active)
             return;
         switch (said.t) {
+            // One by one: what comes before a broken one is told.
             case "evs":
                 for (const ev of said.evs)
                     this.tell(this.reader.take(ev));
@@ -207,11 +209,6 @@ export class Core {
             case "goaway":
                 this.goAway(link, said);
                 break;
-            case "presence": {
-                const { t: _, ...presence } = said;
-                this.outputs.push({ do: "tell", event: { type: "presence", presence } });
-                break;
-            }
         }
     }
     welcomed(link, welcome) {
@@ -358,8 +355,13 @@ export class Core {
         this.outputs.push({ do: "tell", event: { type: "status", phase, url: this.url, member: this.active && this.member, error } });
     }
     say(link, message) { this.outputs.push({ do: "send", link: link.id, text: JSON.stringify(message) }); }
-    tell(events) { for (const event of events)
-        this.outputs.push({ do: "tell", event }); }
+    tell(events) {
+        for (const event of events)
+            this.outputs.push({ do: "tell", event });
+        if (!events.some((it) => it.type === "state" || (it.type === "ev" && it.topic === PRESENCE)))
+            return;
+        this.outputs.push({ do: "tell", event: { type: "presence", presence: presenceOf(this.reader.state) } });
+    }
     settle(settled) { if (settled)
         this.outputs.push({ do: "settle", settled }); }
     refuse(id, error) { this.settle({ id, error }); }

@@ -1,8 +1,10 @@
 import { type Phase, type RoomEvent } from "./core.js";
+import { type Presence } from "./presence.js";
 import { type Entry, type Message } from "./wire.js";
 export type { Phase, RoomEvent } from "./core.js";
 export { LongspanError } from "./error.js";
 export { MAX_QUEUED, MAX_QUEUED_BYTES } from "./outbox.js";
+export type { Presence } from "./presence.js";
 export { MAX_DEPTH, MAX_MESSAGE, type Class, type Entry, type Ev, type Message } from "./wire.js";
 /** What is used of a WebSocket; a browser's, Node's (22 and later) and that of the package `ws` have it. */
 export interface Socket {
@@ -46,6 +48,8 @@ export declare class Client {
     constructor(options: Options);
     /** The room's keyed state, as of now. */
     get state(): ReadonlyMap<string, Entry>;
+    /** Who is in the room. */
+    get presence(): Presence;
     /** The newest message seen. */
     get seq(): number;
     get phase(): Phase;

@@ -1,5 +1,6 @@
 // The driver of `Core`: WebSockets and timers. It decides nothing.
 import { Core } from "./core.js";
+import { presenceOf } from "./presence.js";
 import { PROTOCOL } from "./wire.js";
 export { LongspanError } from "./error.js";
 export { MAX_QUEUED, MAX_QUEUED_BYTES } from "./outbox.js";
@@ -40,6 +41,8 @@ export class Client {
     }
     /** The room's keyed state, as of now. */
     get state() { return this.core.reader.state; }
+    /** Who is in the room. */
+    get presence() { return presenceOf(this.core.reader.state); }
     /** The newest message seen. */
     get seq() { return this.core.reader.seq; }
     get phase() { return this.core.phase; }

@@ -101,9 +101,6 @@ export type FromEdge = {
     deadline_ms: number;
     alternatives: string[];
 } | {
-    t: "presence";
-    [what: string]: unknown;
-} | {
     t: "pong";
 }
 /** Of a newer edge: not for us. */

@@ -30,7 +30,6 @@ export function parse(text) {
             const alternatives = Array.isArray(said.alternatives) ? said.alternatives.filter((it) => isText(it)) : [];
             return { t: "goaway", deadline_ms: Number(said.deadline_ms) || 0, alternatives };
         }
-        case "presence":
         case "pong": return said;
         default: return isText(said.t) ? { t: "unknown" } : null;
     }

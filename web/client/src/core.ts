@@ -6,6 +6,7 @@
 
 import { LongspanError } from "./error.js";
 import { Outbox, type Settled } from "./outbox.js";
+import { PRESENCE, presenceOf, type Presence } from "./presence.js";
 import { Broken, Reader, type Told } from "./reader.js";
 import { Rounds } from "./rounds.js";
 import { parse, type FromEdge, type Message, type ToEdge } from "./wire.js";
@@ -47,7 +48,8 @@ export type RoomEvent =
   | { type: "status"; phase: Phase; url: string | null; member: string | null; error: LongspanError | null }
   /** The edge in use asks to go elsewhere; the client does. */
   | { type: "goaway"; deadlineMs: number; alternatives: string[] }
-  | { type: "presence"; presence: Record<string, unknown> }
+  /** Who is in the room is another now; after the `ev` or `state` that says so. */
+  | { type: "presence"; presence: Presence }
   /** Something that is no message's: the room does not answer yet, the session is over, … */
   | { type: "error"; error: LongspanError };
 
@@ -230,17 +232,13 @@ export class Core {
     if (said.t === "err" && (said.n === undefined || link !== this.active)) return this.troubled(link, said);
     if (link !== this.active) return;
     switch (said.t) {
+      // One by one: what comes before a broken one is told.
       case "evs": for (const ev of said.evs) this.tell(this.reader.take(ev)); break;
       case "state": this.loaded(this.reader.piece(said)); break;
       case "gap": this.tell(this.reader.missed(said)); break;
       case "ack": this.settle(this.outbox.ack(said.n, said.seq)); break;
       case "err": this.refused(link, said); break;
       case "goaway": this.goAway(link, said); break;
-      case "presence": {
-        const { t: _, ...presence } = said;
-        this.outputs.push({ do: "tell", event: { type: "presence", presence } });
-        break;
-      }
     }
   }
 
@@ -380,7 +378,11 @@ export class Core {
   }
 
   private say(link: Link, message: ToEdge): void { this.outputs.push({ do: "send", link: link.id, text: JSON.stringify(message) }); }
-  private tell(events: RoomEvent[]): void { for (const event of events) this.outputs.push({ do: "tell", event }); }
+  private tell(events: Told[]): void {
+    for (const event of events) this.outputs.push({ do: "tell", event });
+    if (!events.some((it) => it.type === "state" || (it.type === "ev" && it.topic === PRESENCE))) return;
+    this.outputs.push({ do: "tell", event: { type: "presence", presence: presenceOf(this.reader.state) } });
+  }
   private settle(settled: Settled | null): void { if (settled) this.outputs.push({ do: "settle", settled }); }
   private refuse(id: number, error: LongspanError): void { this.settle({ id, error }); }
 }

@@ -2,11 +2,13 @@
 
 import { Core, type Phase, type RoomEvent } from "./core.js";
 import { LongspanError } from "./error.js";
+import { presenceOf, type Presence } from "./presence.js";
 import { PROTOCOL, type Entry, type Message } from "./wire.js";
 
 export type { Phase, RoomEvent } from "./core.js";
 export { LongspanError } from "./error.js";
 export { MAX_QUEUED, MAX_QUEUED_BYTES } from "./outbox.js";
+export type { Presence } from "./presence.js";
 export { MAX_DEPTH, MAX_MESSAGE, type Class, type Entry, type Ev, type Message } from "./wire.js";
 
 /** What is used of a WebSocket; a browser's, Node's (22 and later) and that of the package `ws` have it. */
@@ -69,6 +71,8 @@ export class Client {
 
   /** The room's keyed state, as of now. */
   get state(): ReadonlyMap<string, Entry> { return this.core.reader.state; }
+  /** Who is in the room. */
+  get presence(): Presence { return presenceOf(this.core.reader.state); }
   /** The newest message seen. */
   get seq(): number { return this.core.reader.seq; }
   get phase(): Phase { return this.core.phase; }

@@ -73,7 +73,6 @@ export type FromEdge =
   | { t: "gap"; from: number; to: number; log: string }
   | { t: "err"; n?: number; error: string; message: string; limit?: number }
   | { t: "goaway"; deadline_ms: number; alternatives: string[] }
-  | { t: "presence"; [what: string]: unknown }
   | { t: "pong" }
   /** Of a newer edge: not for us. */
   | { t: "unknown" };
@@ -101,7 +100,7 @@ export function parse(text: string): FromEdge | null {
       const alternatives = Array.isArray(said.alternatives) ? said.alternatives.filter((it: unknown) => isText(it)) : [];
       return { t: "goaway", deadline_ms: Number(said.deadline_ms) || 0, alternatives };
     }
-    case "presence": case "pong": return said;
+    case "pong": return said;
     default: return isText(said.t) ? { t: "unknown" } : null;
   }
 }

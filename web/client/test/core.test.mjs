@@ -233,6 +233,9 @@ test("a hole, or what is no message, ends the connection and not the order", () 
     assert.equal(play.core.phase, "reconnecting");
     assert.equal(play.take("open")[0].url, B);
   }
+  const batch = joined().hear(1, { t: "evs", evs: [ev(1), ev(2), ev(4)] });
+  const told = batch.take("tell").filter(({ event }) => event.type === "ev").map(({ event }) => event.seq);
+  assert.deepEqual([told, batch.core.reader.seq, batch.core.phase], [[1, 2], 2, "reconnecting"]);
   const play = joined().hear(1, { t: "of a newer edge" });
   assert.equal(play.core.phase, "open");
 });
@@ -249,4 +252,16 @@ test("a state that is behind what was seen is not taken, one of another log is",
   const told = reader.piece({ t: "state", log: "group-1-2", seq: 2, state: {}, more: false });
   assert.deepEqual(told, [{ type: "gap", from: 6, to: 2, log: "group-1-2" }, { type: "state", seq: 2, log: "group-1-2" }]);
   assert.deepEqual([reader.seq, reader.state.size, reader.logs], [2, 0, 1]);
+});
+
+test("who is in the room is read from its state", () => {
+  const entry = (member) => ({ revision: 1, from: "edge", at: 1, topic: "presence", body: { member } });
+  const play = new Play().open(1).welcome(1, 0, { state: { "presence/ann": entry("ann"), "page": entry(1) } });
+  const presences = () => play.take("tell").filter(({ event }) => event.type === "presence").map(({ event }) => event.presence);
+  assert.deepEqual(presences(), [{ count: 1, members: ["ann"], isWhole: true, joins: 0, leaves: 0 }]);
+  play.hear(1, ev(1)).hear(1, ev(2, { class: "state", topic: "presence", key: "presence/ben", body: { member: "ben" } }));
+  assert.deepEqual(presences().map(({ members }) => members), [["ann", "ben"]]);
+  const crowd = { count: 900, joins: 3, leaves: 1, sample: ["ann"] };
+  play.hear(1, ev(3, { class: "state", topic: "presence", key: "presence", body: crowd }));
+  assert.deepEqual(presences(), [{ count: 900, members: ["ann"], isWhole: false, joins: 3, leaves: 1 }]);
 });
