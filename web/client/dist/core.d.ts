@@ -20,10 +20,16 @@ export type Input = {
     on: "text";
     link: number;
     text: string;
-} | {
+}
+/** `denied`: the edge does not let the member in, and says why. */
+ | {
     on: "closed";
     link: number;
     reason: string;
+    denied?: {
+        error: string;
+        message: string;
+    };
 } | {
     on: "publish";
     id: number;
@@ -115,6 +121,8 @@ export declare class Core {
     /** The one in use is to be replaced while it goes on. */
     private isMoving;
     private seekAt;
+    /** Edges that did not let the member in, one after the other. */
+    private denials;
     private now;
     constructor(config: Config, chance: Chance);
     /** Messages that are not answered yet. */
@@ -144,6 +152,8 @@ export declare class Core {
     private publish;
     private flush;
     private expire;
+    /** The token does not open the room here. One edge may be wrong about it; all of them are not. */
+    private denied;
     private lost;
     /** The next edge has its turn. */
     private again;

@@ -39,13 +39,16 @@ export class Core {
     /** The one in use is to be replaced while it goes on. */
     isMoving = false;
     seekAt = 0;
+    /** Edges that did not let the member in, one after the other. */
+    denials = 0;
     now = 0;
     constructor(config, chance) {
         this.config = config;
         this.chance = chance;
         this.session = config.session ?? chance.session();
-        this.offered = config.urls.join("\n");
-        this.rounds.offer(config.urls);
+        const urls = config.urls.map(plain);
+        this.offered = urls.join("\n");
+        this.rounds.offer(urls);
     }
     /** Messages that are not answered yet. */
     get pending() { return this.outbox.length; }
@@ -68,7 +71,9 @@ export class Core {
                 break;
             case "closed": {
                 const link = this.link(input.link);
-                if (link)
+                if (link && input.denied)
+                    this.denied(link, input.denied);
+                else if (link)
                     this.lost(link, link.error ?? new LongspanError("connection_lost", input.reason || "the connection was lost"));
                 break;
             }
@@ -76,7 +81,7 @@ export class Core {
                 this.publish(input.id, input.message);
                 break;
             case "urls":
-                this.offer(input.urls);
+                this.offer(input.urls.map(plain));
                 break;
             case "wake":
                 this.wake();
@@ -219,7 +224,7 @@ export class Core {
             throw new Broken("it welcomes out of turn");
         Object.assign(link, { isGreeted: true, since: this.now, heard: this.now, deadline: this.now + PING_MS, error: null });
         // The one before goes on until here: nothing stands still while a member moves.
-        [this.active, this.trial, this.isMoving] = [link, null, false];
+        [this.active, this.trial, this.isMoving, this.denials] = [link, null, false, 0];
         if (before)
             this.outputs.push({ do: "close", link: before.id });
         this.member = welcome.member;
@@ -244,7 +249,7 @@ export class Core {
             this.status("open", null);
     }
     goAway(link, { deadline_ms, alternatives }) {
-        const told = alternatives.filter((url) => /^(https?|wss?):\/\//.test(url)).slice(0, MAX_ALTERNATIVES);
+        const told = alternatives.filter((url) => /^(https?|wss?):\/\//.test(url)).slice(0, MAX_ALTERNATIVES).map(plain);
         const others = [...told, ...this.rounds.all].filter((url) => url !== link.url);
         this.outputs.push({ do: "tell", event: { type: "goaway", deadlineMs: deadline_ms, alternatives } });
         link.isLeaving = true;
@@ -319,6 +324,15 @@ export class Core {
             }
         }
     }
+    /** The token does not open the room here. One edge may be wrong about it; all of them are not. */
+    denied(link, { error, message }) {
+        this.denials += 1;
+        const why = new LongspanError(error, message);
+        if (this.denials >= this.rounds.all.length && !this.active && !this.config.canRenewToken)
+            this.end(why);
+        else
+            this.lost(link, why);
+    }
     lost(link, error) {
         this.outputs.push({ do: "close", link: link.id });
         if (link === this.trial) {
@@ -366,4 +380,6 @@ export class Core {
         this.outputs.push({ do: "settle", settled }); }
     refuse(id, error) { this.settle({ id, error }); }
 }
+/** The same edge has one name. */
+const plain = (url) => url.replace(/\/+$/, "");
 const closed = () => new LongspanError("closed", "the client was closed");

@@ -5,6 +5,8 @@ import { PROTOCOL } from "./wire.js";
 export { LongspanError } from "./error.js";
 export { MAX_QUEUED, MAX_QUEUED_BYTES } from "./outbox.js";
 export { MAX_DEPTH, MAX_MESSAGE } from "./wire.js";
+/** How long it is asked why a connection was not opened. */
+const ASK_MS = 1_000;
 /** Joins a room. It goes on until it is closed: whatever breaks is mended behind it. */
 export function connect(options) {
     return new Client(options);
@@ -122,20 +124,31 @@ export class Client {
     }
     async open(link, url) {
         this.sockets.set(link, null);
-        const closed = (reason) => {
+        const closed = (reason, denied) => {
             if (this.sockets.delete(link))
-                this.handle({ on: "closed", link, reason });
+                this.handle({ on: "closed", link, reason, ...(denied && { denied }) });
         };
         try {
             const { token } = this.options;
             const drawn = typeof token === "function" ? await token() : token;
             if (!this.sockets.has(link))
                 return;
-            const socket = new this.Socket(address(url, this.options.room, drawn), [PROTOCOL]);
+            const where = address(url, this.options.room, drawn);
+            const socket = new this.Socket(where, [PROTOCOL]);
+            let isOpen = false;
             this.sockets.set(link, socket);
-            socket.onopen = () => this.handle({ on: "opened", link });
+            socket.onopen = () => {
+                isOpen = true;
+                this.handle({ on: "opened", link });
+            };
             socket.onmessage = ({ data }) => this.handle({ on: "text", link, text: String(data) });
-            socket.onclose = ({ code, reason }) => closed(`the connection was closed: ${reason || code}`);
+            socket.onclose = ({ code, reason }) => {
+                const why = `the connection was closed: ${reason || code}`;
+                if (isOpen)
+                    closed(why);
+                else
+                    void denial(where).then((denied) => closed(why, denied));
+            };
             socket.onerror = () => { };
         }
         catch (error) {
@@ -179,6 +192,17 @@ function address(edge, room, token) {
         throw new TypeError(`${JSON.stringify(edge)} begins with neither http nor ws`);
     const base = `${url.protocol.replace("http", "ws")}//${url.host}${url.pathname.replace(/\/$/, "")}`;
     return `${base}/rooms/${encodeURIComponent(room)}/messages${token ? `?token=${encodeURIComponent(token)}` : ""}`;
+}
+/** Why a WebSocket was not opened, if it is the token: no WebSocket tells it, plain HTTP does. */
+async function denial(where) {
+    try {
+        const answer = await fetch(where.replace(/^ws/, "http"), { signal: AbortSignal.timeout(ASK_MS) });
+        const said = answer.status === 401 || answer.status === 403 ? await answer.json() : {};
+        return typeof said.error === "string" ? { error: said.error, message: said.message ?? said.error } : undefined;
+    }
+    catch {
+        return undefined;
+    }
 }
 function draw() {
     return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");

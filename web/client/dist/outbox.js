@@ -18,7 +18,7 @@ const MAX_HOLES = 1_000;
 /** A compare-and-set that no key can pass (2^53 - 1), for numbers that will never come. */
 const NEVER = Number.MAX_SAFE_INTEGER;
 /** Refusals that say: later. All others are final. */
-const LATER = new Set(["unavailable", "busy", "rate_limited", "too_many_unanswered"]);
+const LATER = new Set(["unavailable", "busy", "rate_limited", "room_rate_limited", "too_many_unanswered"]);
 export class Outbox {
     items = [];
     bytes = 0;

@@ -26,7 +26,8 @@ export type Input =
   | { on: "start" }
   | { on: "opened"; link: number }
   | { on: "text"; link: number; text: string }
-  | { on: "closed"; link: number; reason: string }
+  /** `denied`: the edge does not let the member in, and says why. */
+  | { on: "closed"; link: number; reason: string; denied?: { error: string; message: string } }
   | { on: "publish"; id: number; message: Message }
   /** The edges there are now, best first: another first one is gone to. */
   | { on: "urls"; urls: string[] }
@@ -100,12 +101,15 @@ export class Core {
   /** The one in use is to be replaced while it goes on. */
   private isMoving = false;
   private seekAt = 0;
+  /** Edges that did not let the member in, one after the other. */
+  private denials = 0;
   private now = 0;
 
   constructor(private readonly config: Config, private readonly chance: Chance) {
     this.session = config.session ?? chance.session();
-    this.offered = config.urls.join("\n");
-    this.rounds.offer(config.urls);
+    const urls = config.urls.map(plain);
+    this.offered = urls.join("\n");
+    this.rounds.offer(urls);
   }
 
   /** Messages that are not answered yet. */
@@ -125,11 +129,12 @@ export class Core {
       case "text": this.heard(this.link(input.link), input.text); break;
       case "closed": {
         const link = this.link(input.link);
-        if (link) this.lost(link, link.error ?? new LongspanError("connection_lost", input.reason || "the connection was lost"));
+        if (link && input.denied) this.denied(link, input.denied);
+        else if (link) this.lost(link, link.error ?? new LongspanError("connection_lost", input.reason || "the connection was lost"));
         break;
       }
       case "publish": this.publish(input.id, input.message); break;
-      case "urls": this.offer(input.urls); break;
+      case "urls": this.offer(input.urls.map(plain)); break;
       case "wake": this.wake(); break;
       case "timer": this.expire(); break;
       case "close": this.end(null); return;
@@ -248,7 +253,7 @@ export class Core {
     if (link !== this.trial) throw new Broken("it welcomes out of turn");
     Object.assign(link, { isGreeted: true, since: this.now, heard: this.now, deadline: this.now + PING_MS, error: null });
     // The one before goes on until here: nothing stands still while a member moves.
-    [this.active, this.trial, this.isMoving] = [link, null, false];
+    [this.active, this.trial, this.isMoving, this.denials] = [link, null, false, 0];
     if (before) this.outputs.push({ do: "close", link: before.id });
     this.member = welcome.member;
     if (!this.outbox.begin(this.now, welcome.n, welcome.limits)) {
@@ -272,7 +277,7 @@ export class Core {
   }
 
   private goAway(link: Link, { deadline_ms, alternatives }: Said<"goaway">): void {
-    const told = alternatives.filter((url) => /^(https?|wss?):\/\//.test(url)).slice(0, MAX_ALTERNATIVES);
+    const told = alternatives.filter((url) => /^(https?|wss?):\/\//.test(url)).slice(0, MAX_ALTERNATIVES).map(plain);
     const others = [...told, ...this.rounds.all].filter((url) => url !== link.url);
     this.outputs.push({ do: "tell", event: { type: "goaway", deadlineMs: deadline_ms, alternatives } });
     link.isLeaving = true;
@@ -343,6 +348,14 @@ export class Core {
     }
   }
 
+  /** The token does not open the room here. One edge may be wrong about it; all of them are not. */
+  private denied(link: Link, { error, message }: { error: string; message: string }): void {
+    this.denials += 1;
+    const why = new LongspanError(error, message);
+    if (this.denials >= this.rounds.all.length && !this.active && !this.config.canRenewToken) this.end(why);
+    else this.lost(link, why);
+  }
+
   private lost(link: Link, error: LongspanError): void {
     this.outputs.push({ do: "close", link: link.id });
     if (link === this.trial) {
@@ -387,4 +400,6 @@ export class Core {
   private refuse(id: number, error: LongspanError): void { this.settle({ id, error }); }
 }
 
+/** The same edge has one name. */
+const plain = (url: string) => url.replace(/\/+$/, "");
 const closed = () => new LongspanError("closed", "the client was closed");

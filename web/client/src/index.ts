@@ -36,6 +36,9 @@ export interface Options {
   WebSocket?: SocketClass;
 }
 
+/** How long it is asked why a connection was not opened. */
+const ASK_MS = 1_000;
+
 type Listener<T extends RoomEvent["type"]> = (event: Extract<RoomEvent, { type: T }>) => void;
 
 /** Joins a room. It goes on until it is closed: whatever breaks is mended behind it. */
@@ -146,18 +149,27 @@ export class Client {
 
   private async open(link: number, url: string): Promise<void> {
     this.sockets.set(link, null);
-    const closed = (reason: string) => {
-      if (this.sockets.delete(link)) this.handle({ on: "closed", link, reason });
+    const closed = (reason: string, denied?: Denied) => {
+      if (this.sockets.delete(link)) this.handle({ on: "closed", link, reason, ...(denied && { denied }) });
     };
     try {
       const { token } = this.options;
       const drawn = typeof token === "function" ? await token() : token;
       if (!this.sockets.has(link)) return;
-      const socket = new this.Socket(address(url, this.options.room, drawn), [PROTOCOL]);
+      const where = address(url, this.options.room, drawn);
+      const socket = new this.Socket(where, [PROTOCOL]);
+      let isOpen = false;
       this.sockets.set(link, socket);
-      socket.onopen = () => this.handle({ on: "opened", link });
+      socket.onopen = () => {
+        isOpen = true;
+        this.handle({ on: "opened", link });
+      };
       socket.onmessage = ({ data }) => this.handle({ on: "text", link, text: String(data) });
-      socket.onclose = ({ code, reason }) => closed(`the connection was closed: ${reason || code}`);
+      socket.onclose = ({ code, reason }) => {
+        const why = `the connection was closed: ${reason || code}`;
+        if (isOpen) closed(why);
+        else void denial(where).then((denied) => closed(why, denied));
+      };
       socket.onerror = () => {};
     } catch (error) {
       // Not in the midst of what is being done.
@@ -199,6 +211,19 @@ function address(edge: string, room: string, token?: string): string {
   if (!/^(https?|wss?):$/.test(url.protocol)) throw new TypeError(`${JSON.stringify(edge)} begins with neither http nor ws`);
   const base = `${url.protocol.replace("http", "ws")}//${url.host}${url.pathname.replace(/\/$/, "")}`;
   return `${base}/rooms/${encodeURIComponent(room)}/messages${token ? `?token=${encodeURIComponent(token)}` : ""}`;
+}
+
+interface Denied { error: string; message: string }
+
+/** Why a WebSocket was not opened, if it is the token: no WebSocket tells it, plain HTTP does. */
+async function denial(where: string): Promise<Denied | undefined> {
+  try {
+    const answer = await fetch(where.replace(/^ws/, "http"), { signal: AbortSignal.timeout(ASK_MS) });
+    const said = answer.status === 401 || answer.status === 403 ? await answer.json() as Partial<Denied> : {};
+    return typeof said.error === "string" ? { error: said.error, message: said.message ?? said.error } : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 function draw(): string {

@@ -21,7 +21,7 @@ const MAX_HOLES = 1_000;
 const NEVER = Number.MAX_SAFE_INTEGER;
 
 /** Refusals that say: later. All others are final. */
-const LATER = new Set(["unavailable", "busy", "rate_limited", "too_many_unanswered"]);
+const LATER = new Set(["unavailable", "busy", "rate_limited", "room_rate_limited", "too_many_unanswered"]);
 
 /** What became of a message. */
 export type Settled = { id: number } & ({ seq: number | undefined } | { error: LongspanError });

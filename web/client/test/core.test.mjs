@@ -109,7 +109,7 @@ test("an edge that never opens, or never welcomes, is left", () => {
 test("goaway: the new connection is there before the old one is left, and nothing is told twice", () => {
   const play = joined().publish(1);
   play.take("open");
-  play.hear(1, { t: "goaway", deadline_ms: 5_000, alternatives: ["edge-9", "http://c"] });
+  play.hear(1, { t: "goaway", deadline_ms: 5_000, alternatives: ["edge-9", "http://a/", "http://c/"] });
   assert.deepEqual(play.take("open"), [{ do: "open", link: 2, url: "http://c" }]);
   play.open(2).hear(1, ev(1)).hear(1, { t: "ack", n: 1, seq: 1 });
   assert.deepEqual(play.take("close"), []);
@@ -217,6 +217,18 @@ test("a token that is over ends it, unless another can be drawn", () => {
   assert.equal(play.core.due(), Infinity);
   const other = joined({ canRenewToken: true }).hear(1, err).handle({ on: "closed", link: 1, reason: "1008" });
   assert.equal(other.take("open").at(-1).url, B);
+});
+
+test("where no edge lets it in it ends with the reason; one of them is not enough", () => {
+  const denied = { error: "token_invalid", message: "the token is not valid" };
+  const play = new Play().handle({ on: "closed", link: 1, reason: "", denied });
+  assert.equal(play.core.phase, "connecting");
+  play.handle({ on: "closed", link: 2, reason: "", denied });
+  const { event } = play.take("tell").at(-1);
+  assert.deepEqual([event.phase, event.error.code], ["closed", "token_invalid"]);
+  const other = new Play({ canRenewToken: true });
+  for (let link = 1; link <= 8; link++) other.handle({ on: "closed", link, reason: "", denied }).until(other.core.due());
+  assert.equal(other.core.phase, "connecting");
 });
 
 test("closing rejects what waits, and later publishes", () => {

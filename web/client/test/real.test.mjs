@@ -67,6 +67,9 @@ test("an edge dies under a member who goes on at another, and the room stays who
     const stale = ann.publish({ topic: "page", class: "state", key: "page/ben", if: revision, body: "too late" });
     await assert.rejects(stale, ({ code, limit }) => code === "conflict" && limit > revision);
     await assert.rejects(ann.publish({ topic: "x".repeat(65), class: "log" }), ({ code, limit }) => code === "too_long" && limit === 64);
+    const stranger = connect({ urls: [sg.http], room: "talk", token: "not.a.token", WebSocket });
+    const left = new Promise((resolve) => stranger.on("status", ({ phase, error }) => { if (phase === "closed") resolve(error); }));
+    assert.equal((await within("a bad token is told", left)).code, "token_invalid");
     for (const client of [ann, ben, late]) client.close();
     await assert.rejects(ann.publish({ topic: "chat", class: "log" }), { code: "closed" });
   } finally {
