@@ -15,7 +15,7 @@ test("a teacher and a student share hands, stage, board and poll, and who comes 
     const open = async (region, as) => {
       const page = await Page.open(`${backbone.edge(region).http}/classroom/math${as}`);
       undo.push(() => page.close());
-      await within("the page is in the room", () => page.eval("!!document.getElementById('compose')?.dataset.member"));
+      await within("the page is in the room", () => page.eval("document.getElementById('raise')?.disabled === false"));
       return page;
     };
     const [teacher, student] = [await open("hk", "?as=teacher"), await open("sg", "")];
