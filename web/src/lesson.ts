@@ -2,10 +2,11 @@
 // of web/client. Each tab draws from the room's state; nothing is kept beside it.
 
 import * as schema from "../client/src/classroom";
-import { connect, LongspanError, type Client, type Ev, type Message } from "../client/src/index";
+import { connect, LongspanError, type Client, type Ev, type Message, type Presence } from "../client/src/index";
 import { userToken } from "./api";
 import { Board } from "./board";
 import { Chat } from "./chat";
+import { Groups } from "./groups";
 import { Hands } from "./hands";
 import { PollTab } from "./poll";
 import { Tabs } from "./tabs";
@@ -16,6 +17,8 @@ export interface Class {
   /** Who is at this page: the same over all connections. */
   readonly me: string;
   readonly isTeacher: boolean;
+  readonly room: string;
+  readonly here: Presence;
   /** Says it; what the room refuses is told in the chat. True: it was taken. */
   say(message: Message): Promise<boolean>;
 }
@@ -23,14 +26,14 @@ export interface Class {
 export class Lesson implements Class {
   me = "";
   private client: Client | null = null;
-  private room = "";
+  room = "";
   private readonly role = document.getElementById("role") as HTMLSelectElement;
   private readonly rule = document.getElementById("rule")!;
-  private readonly here = document.getElementById("here")!;
+  private readonly count = document.getElementById("here")!;
   private readonly compose = document.getElementById("compose")!;
   private readonly chat = new Chat(this);
   private readonly board = new Board(this);
-  private readonly tabs = [this.chat, new Hands(this), this.board, new PollTab(this)];
+  private readonly tabs = [this.chat, new Hands(this), new Groups(this), this.board, new PollTab(this)];
   private isDrawn = true;
 
   constructor() {
@@ -41,10 +44,12 @@ export class Lesson implements Class {
   }
 
   get state(): Client["state"] { return this.client?.state ?? new Map(); }
+  get here(): Presence { return this.client?.presence ?? { count: 0, members: [], isWhole: true, joins: 0, leaves: 0 }; }
   get isTeacher(): boolean { return this.role.value === "teacher"; }
 
   /** Joins the room, or goes on in it at the first of these edges. */
   at(room: string, edges: string[]): void {
+    if (edges.length === 0) return;
     if (this.client && this.room === room) return this.client.use(edges);
     this.client?.close();
     this.chat.clear();
@@ -94,8 +99,8 @@ export class Lesson implements Class {
       for (const tab of this.tabs) tab.draw();
       this.rule.hidden = !schema.isMuted(this.state, this.me);
       this.rule.textContent = this.isTeacher ? "Everybody is muted but who is on stage." : "The teacher has muted everybody.";
-      const count = this.client?.presence.count ?? 0;
-      this.here.textContent = count > 0 ? `${count} here` : "";
+      const { count } = this.here;
+      this.count.textContent = count > 0 ? `${count} here` : "";
     });
   }
 }

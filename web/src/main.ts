@@ -132,7 +132,7 @@ function follow(): void {
       follow();
     }, pause);
   });
-  lesson.at(ui.room.value, [edge, ...order.filter(({ id }) => id !== edge.id)].map(({ http }) => http));
+  lesson.at(ui.room.value, [edge, ...order.filter(({ id }) => id !== edge.id)].map(({ http }) => http).filter(Boolean));
 }
 
 let pathOf = "";

@@ -9,7 +9,10 @@ export class Tabs {
       tab.addEventListener("click", () => this.choose(i));
       tab.addEventListener("keydown", ({ key }) => {
         const step = { ArrowRight: 1, ArrowLeft: -1 }[key];
-        if (step) this.choose((i + step + this.tabs.length) % this.tabs.length);
+        if (!step) return;
+        const next = (i + step + this.tabs.length) % this.tabs.length;
+        this.choose(next);
+        this.tabs[next]!.focus();
       });
     }
   }
@@ -20,7 +23,6 @@ export class Tabs {
       tab.tabIndex = i === at ? 0 : -1;
       document.getElementById(tab.getAttribute("aria-controls")!)!.hidden = i !== at;
     }
-    this.tabs[at]!.focus();
     this.chosen();
   }
 }

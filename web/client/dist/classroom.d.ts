@@ -114,4 +114,8 @@ export declare const pollOf: (from: State) => Poll | null;
 export declare function countOf(from: State, { id, options }: Poll): number[];
 export declare const breakoutOf: (from: State) => Breakout | null;
 export declare const seatOf: (from: State, member: string) => Seat | null;
+export declare function seatsOf(from: State): {
+    member: string;
+    seat: Seat;
+}[];
 export {};

@@ -28,11 +28,11 @@ const read = (from, key, fits) => {
 };
 const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
 export const pageOf = (from) => read(from, "board/page", ({ page }) => Number.isSafeInteger(page) && page >= 1);
-export const muteOf = (from) => read(from, "room/mute", ({ all }) => typeof all === "boolean");
+export const muteOf = (from) => read(from, "room/mute", ({ all, except }) => typeof all === "boolean" && (except === undefined || Array.isArray(except)));
 export const isChatOpen = (from) => read(from, "room/chat", ({ open }) => typeof open === "boolean")?.open ?? true;
 export const isMuted = (from, member) => {
     const rule = muteOf(from);
-    return rule !== null && rule.all && !(Array.isArray(rule.except) && rule.except.includes(member));
+    return rule !== null && rule.all && !(rule.except ?? []).includes(member);
 };
 export const isStroke = (body) => (typeof body === "object" && body !== null && typeof body.color === "string" && isNumber(body.width) && Array.isArray(body.points)
     && body.points.length % 2 === 0 && body.points.length <= 2 * MAX_POINTS && body.points.every(isNumber));
@@ -59,8 +59,12 @@ export function countOf(from, { id, options }) {
     }
     return counts;
 }
-export const breakoutOf = (from) => read(from, "breakout/open", ({ rooms }) => Array.isArray(rooms));
-export const seatOf = (from, member) => read(from, `breakout/to/${member}`, ({ room }) => typeof room === "string");
+const isRoom = (it) => typeof it === "object" && it !== null && typeof it.room === "string";
+export const breakoutOf = (from) => read(from, "breakout/open", ({ rooms }) => Array.isArray(rooms) && rooms.every(isRoom));
+export const seatOf = (from, member) => read(from, `breakout/to/${member}`, isRoom);
+export function seatsOf(from) {
+    return under(from, "breakout/to/").filter(({ entry }) => isRoom(entry.body)).map(({ rest, entry }) => ({ member: rest, seat: entry.body }));
+}
 /** Entries whose key begins so, the oldest first. */
 function under(from, prefix) {
     const found = [];

@@ -66,11 +66,11 @@ const read = <T>(from: State, key: string, fits: (body: any) => boolean): T | nu
 const isNumber = (value: unknown): value is number => typeof value === "number" && Number.isFinite(value);
 
 export const pageOf = (from: State) => read<Page>(from, "board/page", ({ page }) => Number.isSafeInteger(page) && page >= 1);
-export const muteOf = (from: State) => read<Mute>(from, "room/mute", ({ all }) => typeof all === "boolean");
+export const muteOf = (from: State) => read<Mute>(from, "room/mute", ({ all, except }) => typeof all === "boolean" && (except === undefined || Array.isArray(except)));
 export const isChatOpen = (from: State) => read<ChatRule>(from, "room/chat", ({ open }) => typeof open === "boolean")?.open ?? true;
 export const isMuted = (from: State, member: string) => {
   const rule = muteOf(from);
-  return rule !== null && rule.all && !(Array.isArray(rule.except) && rule.except.includes(member));
+  return rule !== null && rule.all && !(rule.except ?? []).includes(member);
 };
 
 export const isStroke = (body: any): body is Stroke => (
@@ -105,8 +105,12 @@ export function countOf(from: State, { id, options }: Poll): number[] {
   return counts;
 }
 
-export const breakoutOf = (from: State) => read<Breakout>(from, "breakout/open", ({ rooms }) => Array.isArray(rooms));
-export const seatOf = (from: State, member: string) => read<Seat>(from, `breakout/to/${member}`, ({ room }) => typeof room === "string");
+const isRoom = (it: any) => typeof it === "object" && it !== null && typeof it.room === "string";
+export const breakoutOf = (from: State) => read<Breakout>(from, "breakout/open", ({ rooms }) => Array.isArray(rooms) && rooms.every(isRoom));
+export const seatOf = (from: State, member: string) => read<Seat>(from, `breakout/to/${member}`, isRoom);
+export function seatsOf(from: State): { member: string; seat: Seat }[] {
+  return under(from, "breakout/to/").filter(({ entry }) => isRoom(entry.body)).map(({ rest, entry }) => ({ member: rest, seat: entry.body as Seat }));
+}
 
 /** Entries whose key begins so, the oldest first. */
 function under(from: State, prefix: string): { rest: string; entry: Entry }[] {

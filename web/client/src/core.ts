@@ -235,7 +235,11 @@ export class Core {
   private said(link: Link, said: FromEdge): void {
     if (said.t === "welcome") return this.welcomed(link, said);
     if (said.t === "err" && (said.n === undefined || link !== this.active)) return this.troubled(link, said);
-    if (link !== this.active) return;
+    if (link !== this.active) {
+      // It is not gone to where one must leave at once.
+      if (said.t === "goaway") this.lost(link, new LongspanError("going_away", "the edge stops"));
+      return;
+    }
     switch (said.t) {
       // One by one: what comes before a broken one is told.
       case "evs": for (const ev of said.evs) this.tell(this.reader.take(ev)); break;

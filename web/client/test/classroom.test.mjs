@@ -42,6 +42,7 @@ test("mute all spares whom it names, and what does not fit is nothing", () => {
   const state = stateOf(mute({ all: true, except: ["ann"] }), chatRule(false), seat("ann", { room: "math-2" }));
   assert.deepEqual([isMuted(state, "ann"), isMuted(state, "ben"), isChatOpen(state)], [false, true, false]);
   assert.deepEqual(seatOf(state, "ann"), { room: "math-2" });
+  assert.deepEqual(classroom.seatsOf(state), [{ member: "ann", seat: { room: "math-2" } }]);
   const odd = stateOf({ key: "room/mute", topic: "room", body: "all" }, { key: "poll/open", topic: "poll", body: { options: 3 } });
   assert.deepEqual([muteOf(odd), isMuted(odd, "ben"), pollOf(odd), isChatOpen(odd)], [null, false, null, true]);
 });

@@ -124,6 +124,12 @@ test("goaway: the new connection is there before the old one is left, and nothin
   assert.equal(play.core.url, "http://c");
 });
 
+test("an edge that says goaway before it welcomes is not gone to", () => {
+  const play = new Play().open(1).hear(1, { t: "goaway", deadline_ms: 5_000, alternatives: [B] });
+  assert.deepEqual(play.take("close"), [{ do: "close", link: 1 }]);
+  assert.equal(play.take("open").at(-1).url, B);
+});
+
 test("goaway with nowhere to go: it stays until it is closed", () => {
   const play = joined({ urls: [A] });
   play.take("open");

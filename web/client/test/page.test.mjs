@@ -2,8 +2,11 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { divide, seat } from "../dist/classroom.js";
+import { connect } from "../dist/index.js";
 import { Backbone, within } from "./backbone.mjs";
 import { Page } from "./chromium.mjs";
+import { WebSocket } from "./socket.mjs";
 
 test("a teacher and a student share hands, stage, board and poll, and who comes late sees them", async () => {
   const backbone = await Backbone.start(["cn-shanghai", "hk", "sg"]);
@@ -12,7 +15,7 @@ test("a teacher and a student share hands, stage, board and poll, and who comes 
     const open = async (region, as) => {
       const page = await Page.open(`${backbone.edge(region).http}/classroom/math${as}`);
       undo.push(() => page.close());
-      await within("the page is in the room", () => page.eval("!!document.getElementById('compose')?.dataset.member"));
+      await within("the page is in the room", () => page.eval("document.getElementById('raise')?.disabled === false"));
       return page;
     };
     const [teacher, student] = [await open("hk", "?as=teacher"), await open("sg", "")];
@@ -52,6 +55,17 @@ test("a teacher and a student share hands, stage, board and poll, and who comes 
       document.getElementById('page').dataset.page === '1' && document.getElementById('board').dataset.strokes === '1'
       && document.querySelectorAll('#stage li[data-member]').length === 1 && document.querySelectorAll('#poll .option').length === 2
       && document.getElementById('text').disabled`);
+
+    // A program divides the class, and calls it back.
+    const program = connect({ urls: [backbone.edge("sg").http], room: "math", WebSocket });
+    undo.push(() => program.close());
+    const member = await student.eval("document.getElementById('compose').dataset.member");
+    await program.publish(seat(member, { room: "math-2" }));
+    await program.publish(divide({ rooms: [{ room: "math-1" }, { room: "math-2", title: "Second" }] }));
+    await is(student, "the student is told where to go", "!document.getElementById('where').hidden && document.getElementById('where').href.endsWith('/classroom/math-2')");
+    await is(teacher, "the groups are listed", "document.querySelectorAll('#groups li').length === 2");
+    await click(teacher, "#divide");
+    await is(student, "the class is called back", "document.getElementById('where').hidden");
 
     // The teacher's edge dies; the class goes on.
     backbone.longspan("lab", "node", "kill", backbone.edge("hk").id);
