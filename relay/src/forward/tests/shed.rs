@@ -134,14 +134,17 @@ fn one_of_a_few_leaves_now_and_then() {
 
 #[test]
 fn nothing_leaves_without_an_open_way() {
-    let both: &[(&str, &str)] = &[("a", "me"), ("origin", "b")];
-    let tables: [(&[&[&str]], &[(&str, &str)]); 3] = [
+    type Table = (
+        &'static [&'static [&'static str]],
+        &'static [(&'static str, &'static str)],
+    );
+    const TABLES: [Table; 3] = [
         (&[OVER_A], FULL_A),
-        (&[OVER_A, OVER_B], both),
+        (&[OVER_A, OVER_B], &[("a", "me"), ("origin", "b")]),
         // That one is full elsewhere is seen to by whoever is at its end.
         (&[OVER_A, OVER_B], &[("origin", "a")]),
     ];
-    for (ways, full) in tables {
+    for (ways, full) in TABLES {
         let mut loaded = Loaded::new(40);
         loaded.lone.routes_with(ways, full);
         for _ in 0..10 {
