@@ -31,7 +31,7 @@ async function get<T>(url: string, token?: string): Promise<T> {
 }
 
 /** A user's token, where the page was opened with one; rooms that are open need none. */
-const userToken = new URLSearchParams(location.search).get("token");
+export const userToken = new URLSearchParams(location.search).get("token");
 export const withToken = (url: string) =>
   userToken ? `${url}${url.includes("?") ? "&" : "?"}token=${encodeURIComponent(userToken)}` : url;
 

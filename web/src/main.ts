@@ -4,14 +4,13 @@
 
 import * as api from "./api";
 import { Journal } from "./journal";
+import { Lesson } from "./lesson";
 import { WorldMap, type Place } from "./map";
-import { RoomMessages } from "./messages";
 import { FADE_MS, History, hopsOf, regionsOf, type Hop } from "./path";
 import { Player } from "./player";
 import { Rounds } from "./rounds";
 
 const REFRESH_MS = 1_000;
-const MAX_LINES = 200;
 
 const el = <T extends Element>(id: string) => document.getElementById(id) as unknown as T;
 const ui = {
@@ -19,7 +18,6 @@ const ui = {
   status: el<HTMLElement>("status"), notice: el<HTMLElement>("notice"), from: el<HTMLElement>("from"),
   unmute: el<HTMLButtonElement>("unmute"), delay: el<HTMLElement>("delay"), buffer: el<HTMLElement>("buffer"),
   pathDelay: el<HTMLElement>("path-delay"), generation: el<HTMLElement>("generation"), path: el<HTMLOListElement>("path"),
-  messages: el<HTMLUListElement>("messages"), compose: el<HTMLFormElement>("compose"), text: el<HTMLInputElement>("text"),
 };
 
 const fragment = new URLSearchParams(location.hash.slice(1));
@@ -54,8 +52,7 @@ const player = new Player([...document.querySelectorAll("video")] as [HTMLVideoE
 const edges = new Map<string, api.EdgeInfo & { up: boolean }>();
 let topology: api.Topology | null = null;
 let room: api.RoomInfo | null = null;
-let chat: RoomMessages | null = null;
-let chatRoom = "";
+const lesson = new Lesson();
 
 function fill(select: HTMLSelectElement, options: { value: string; text: string }[], wanted?: string | null): void {
   const key = JSON.stringify(options);
@@ -135,7 +132,7 @@ function follow(): void {
       follow();
     }, pause);
   });
-  talk(order, edge);
+  lesson.at(ui.room.value, [edge, ...order.filter(({ id }) => id !== edge.id)].map(({ http }) => http).filter(Boolean));
 }
 
 let pathOf = "";
@@ -230,51 +227,10 @@ function pathDelay(path: Hop[]): number | null {
   return sum;
 }
 
-/** The room's messages, at the edge in use first. */
-function talk(order: api.EdgeInfo[], first: api.EdgeInfo): void {
-  const name = ui.room.value;
-  const url = ({ http }: api.EdgeInfo) => `${http.replace(/^http/, "ws")}/rooms/${encodeURIComponent(name)}/messages`;
-  const urls = [first, ...order.filter(({ id }) => id !== first.id)].map(url);
-  if (chat && chatRoom === name) return chat.at(urls);
-  chat?.close();
-  ui.messages.replaceChildren();
-  chatRoom = name;
-  chat = new RoomMessages(urls, {
-    event: ({ from, topic, body }) => {
-      if (topic === "chat") line((body as { text?: string } | null)?.text ?? JSON.stringify(body), from);
-    },
-    note: (text) => line(text),
-    connected: (member) => { ui.compose.dataset.member = member ?? ""; },
-  });
-}
-
-function line(text: string, from?: string): void {
-  const item = document.createElement("li");
-  if (from) {
-    const name = document.createElement("b");
-    name.textContent = from;
-    item.append(name, text);
-  } else {
-    item.className = "note";
-    item.textContent = text;
-  }
-  ui.messages.append(item);
-  while (ui.messages.childElementCount > MAX_LINES) ui.messages.firstElementChild?.remove();
-  ui.messages.scrollTop = ui.messages.scrollHeight;
-}
-
 ui.unmute.addEventListener("click", () => {
   player.muted = !player.muted;
   ui.unmute.textContent = player.muted ? "Unmute" : "Mute";
 });
-ui.compose.addEventListener("submit", (event) => {
-  event.preventDefault();
-  const text = ui.text.value.trim();
-  if (!text) return;
-  if (chat?.say(text)) ui.text.value = "";
-  else line("Not sent: too many messages are waiting for the room.");
-});
-
 let timer = 0;
 async function loop(): Promise<void> {
   clearTimeout(timer);

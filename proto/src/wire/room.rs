@@ -1,4 +1,4 @@
-//! What an edge and a room's home say on the calls `publish` and `state` (WIRE.md, "Room calls").
+//! What an edge and the leader of a room's group say on the calls `publish` and `state` (WIRE.md, "Room calls").
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -42,10 +42,10 @@ pub enum Request {
         /// The session.
         session: SessionId,
     },
-    /// To a placement group only: these are the edge's members of the room. Answered by
+    /// These are the edge's members of the room. Answered by
     /// [`Answer::Present`], or [`Answer::Refused`] with the version as n.
     Roster(Roster),
-    /// To a placement group only: the edge is alive, and these are still its members. Answered by
+    /// The edge is alive, and these are still its members. Answered by
     /// [`Answer::Present`].
     Beat {
         /// The edge's own session in the room.

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-/// What a home keeps at most. Each is answered with an error that names it.
+/// What the log of a group keeps at most. Each is answered with an error that names it.
 ///
 /// The size of one message is bounded by the envelope's codec (body 16 KB, key 128 bytes, topic
 /// 64, member 128). The worst room costs `state_bytes` + `history_bytes` + `sessions` × 6 KB.

@@ -1,7 +1,4 @@
-use longspan_proto::{
-    ids::{Generation, SessionId},
-    wire::room::Answer,
-};
+use longspan_proto::{ids::SessionId, wire::room::Answer};
 
 /// Why a message, or a call, was not taken. Nothing changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -80,14 +77,6 @@ pub enum Refusal {
         /// The limit.
         limit: usize,
     },
-    /// A newer generation is the room's home.
-    #[error("generation {asked} is stale; {held} is known")]
-    StaleGeneration {
-        /// The one asked for.
-        asked: Generation,
-        /// The newest known.
-        held: Generation,
-    },
 }
 
 impl Refusal {
@@ -115,7 +104,6 @@ impl Refusal {
             Refusal::Full { .. } => "room_full",
             Refusal::MemberFull { .. } => "member_full",
             Refusal::TooManyRooms { .. } => "too_many_rooms",
-            Refusal::StaleGeneration { .. } => "stale_generation",
         }
     }
 
