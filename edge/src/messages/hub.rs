@@ -14,6 +14,7 @@ use longspan_proto::{
         call::Verb,
         envelope::Envelope,
         room::{Answer, Lead, Request},
+        roster,
     },
 };
 use longspan_relay::{
@@ -30,7 +31,10 @@ use super::{
     Counted, Limits, Messages,
     backbone::{self, Home, Lost},
     finder::Finder,
-    outbox::{self, Done, Full, MemberKey, Outbox},
+    outbox::{self, Done, MemberKey, Outbox},
+    pace::Pace,
+    presence::Reporter,
+    rate::Rate,
     view::{Applied, View},
 };
 use crate::rooms::{self, Room};
@@ -55,8 +59,10 @@ pub(super) struct Hub {
     room: Arc<Room>,
     limits: Limits,
     state: Mutex<State>,
-    /// Members wake when the view changes.
+    /// Members wake when the view changed.
     changed: watch::Sender<()>,
+    /// It did; they are to be woken.
+    fresh: Notify,
     /// Who leads the room's placement group, once somebody was found.
     leader: watch::Sender<Option<Home>>,
     /// Something waits to be sent to the home.
@@ -65,9 +71,15 @@ pub(super) struct Hub {
     overdue: Notify,
 }
 
+/// Requests of members, as they are written; the edge's own word; when there may be more.
+type Polled = (Option<Vec<bytes::Bytes>>, Option<Request>, Option<Time>);
+
 struct State {
     view: View,
     outbox: Outbox,
+    presence: Reporter,
+    /// What this edge's members of the room publish together.
+    rate: Rate,
     members: HashMap<MemberKey, mpsc::Sender<FromHome>>,
     sessions: HashMap<SessionId, Held>,
 }
@@ -90,21 +102,47 @@ pub(super) enum FromHome {
     Unavailable { n: u64 },
 }
 
+/// Why something is not asked of the room's leader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotAsked {
+    /// So much waits for it already.
+    Busy { limit: usize },
+    /// The room's members here have published so much a second.
+    TooFast { limit: u32 },
+}
+
 /// A member's place in a room; leaves when dropped.
 pub(super) struct Place {
     pub hub: Arc<Hub>,
     pub key: MemberKey,
+    /// Under which name it is present.
+    present: Option<Arc<str>>,
     pub answers: mpsc::Receiver<FromHome>,
     pub changed: watch::Receiver<()>,
     /// At the edge, and in the room.
-    _counted: (Counted, rooms::Counted),
+    counted: (Counted, rooms::Counted),
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut state = self.hub.lock();
         state.members.remove(&self.key);
+        if let Some(name) = &self.present {
+            state.presence.leave(self.counted.0.messages().now(), name);
+            self.hub.asked.notify_one();
+        }
         state.sessions.retain(|_, held| held.member != self.key);
+    }
+}
+
+impl Place {
+    /// The member joined: the room is told that it is here.
+    pub fn is_present(&mut self, name: &Arc<str>) {
+        if self.present.is_none() {
+            self.present = Some(name.clone());
+            self.hub.lock().presence.enter(name.clone());
+            self.hub.asked.notify_one();
+        }
     }
 }
 
@@ -117,10 +155,13 @@ impl Hub {
             state: Mutex::new(State {
                 view: View::new(limits.view),
                 outbox: Outbox::new(limits.outbox),
+                presence: Reporter::new(SessionId(rand::random())),
+                rate: Rate::new(limits.room_rate, limits.room_burst),
                 members: HashMap::new(),
                 sessions: HashMap::new(),
             }),
             changed: watch::Sender::new(()),
+            fresh: Notify::new(),
             leader: watch::Sender::new(None),
             asked: Notify::new(),
             overdue: Notify::new(),
@@ -148,9 +189,10 @@ impl Hub {
         Place {
             hub: self.clone(),
             key,
+            present: None,
             answers,
             changed: self.changed.subscribe(),
-            _counted: (counted, self.room.member()),
+            counted: (counted, self.room.member()),
         }
     }
 
@@ -166,12 +208,19 @@ impl Hub {
         key: MemberKey,
         lead: Option<Request>,
         request: &Request,
-    ) -> Result<(), Full> {
+    ) -> Result<(), NotAsked> {
         let mut state = self.lock();
-        state.outbox.push(now, key, lead, request)?;
+        if matches!(request, Request::Publish(_)) && !state.rate.allows(now) {
+            let limit = self.limits.room_rate;
+            return Err(NotAsked::TooFast { limit });
+        }
+        let pushed = state.outbox.push(now, key, lead, request);
+        pushed.map_err(|full| NotAsked::Busy { limit: full.limit })?;
         let session = match request {
             Request::Publish(message) => message.session,
             Request::Ask { session } | Request::PassOver { session, .. } => *session,
+            // The hub's own words, which no member asks for.
+            Request::Roster(_) | Request::Beat { .. } => return Ok(()),
         };
         let held = state.sessions.entry(session).or_insert(Held {
             member: key,
@@ -191,6 +240,7 @@ impl Hub {
             () = self.follow(messages, home.clone()) => {}
             () = self.publish(messages, home) => {}
             () = self.keep_time(messages) => {}
+            () = self.wake(messages) => {}
             () = messages.stop.cancelled() => {}
         }
     }
@@ -217,6 +267,24 @@ impl Hub {
             if idle >= self.limits.linger && messages.forget(self) {
                 return;
             }
+        }
+    }
+
+    /// Wakes the members for what is new, in batches where it is much.
+    async fn wake(&self, messages: &Messages) {
+        let mut pace = Pace::default();
+        loop {
+            self.fresh.notified().await;
+            let now = messages.now();
+            let (here, room) = {
+                let state = self.lock();
+                (state.members.len(), state.size())
+            };
+            let wait = pace.wake(now, here, room).saturating_since(now);
+            if !wait.is_zero() {
+                sleep(wait).await;
+            }
+            self.changed.send_replace(());
         }
     }
 
@@ -306,7 +374,7 @@ impl Hub {
                     Some(LocalEvent::Frame { frame, .. }) if !frame.flags.replay => {
                         let message = read(frame.payload)?;
                         self.lock().view.apply_ephemeral(message);
-                        self.changed.send_replace(());
+                        self.fresh.notify_one();
                     }
                     event => ended("ephemeral", event)?,
                 },
@@ -317,16 +385,24 @@ impl Hub {
     /// Takes the home's state; the newest message it includes.
     async fn load(&self, home: &Home) -> Result<u64, Lost> {
         let (log, snapshot) = home.state(&self.node, self.room()).await?;
-        self.lock().view.load(log, snapshot);
+        {
+            let mut state = self.lock();
+            state.view.load(log, snapshot);
+            state.notice_crowd();
+        }
         let seq = self.view(View::seq);
-        self.changed.send_replace(());
+        self.fresh.notify_one();
         Ok(seq)
     }
 
     fn apply(&self, messages: &Messages, message: Envelope) -> Applied {
         let (session, n, seq) = (message.session, message.n, message.seq);
+        let is_summary = message.key.as_deref() == Some(roster::TOPIC);
         let mut state = self.lock();
         let applied = state.view.apply(message);
+        if is_summary {
+            state.notice_crowd();
+        }
         if applied == Applied::New && state.sessions.contains_key(&session) {
             // Seen in the log: it has its place, also if the home is lost before its ack comes.
             let done = state.outbox.seen(session, n);
@@ -335,7 +411,7 @@ impl Hub {
         }
         drop(state);
         if applied == Applied::New {
-            self.changed.send_replace(());
+            self.fresh.notify_one();
         }
         applied
     }
@@ -407,9 +483,13 @@ impl Hub {
         down: &mut CallReceiver,
         pause: &mut Pause,
     ) -> Result<(), Lost> {
-        self.lock().outbox.connected(messages.now());
+        {
+            let mut state = self.lock();
+            state.outbox.connected(messages.now());
+            state.presence.connected();
+        }
         let lost = tokio::select! {
-            lost = self.send(up) => lost,
+            lost = self.send(messages, up) => lost,
             lost = self.receive(messages, down, pause) => lost,
             () = self.overdue.notified() => Err(Lost::Timeout(self.limits.outbox.stuck)),
         };
@@ -418,16 +498,21 @@ impl Hub {
         lost
     }
 
-    async fn send(&self, up: &mut CallSender) -> Result<(), Lost> {
+    async fn send(&self, messages: &Messages, up: &mut CallSender) -> Result<(), Lost> {
         loop {
-            let next = self.lock().outbox.poll_send();
-            match next {
-                Some(requests) => {
-                    for request in requests {
-                        up.send(request).await?;
-                    }
+            let now = messages.now();
+            let (requests, roster, due) = self.lock().poll_send(now, self.limits.presence);
+            let nothing = requests.is_none() && roster.is_none();
+            let roster = roster.iter().map(outbox::written);
+            for request in requests.into_iter().flatten().chain(roster) {
+                up.send(request).await?;
+            }
+            if nothing {
+                let wait = due.map(|due| due.saturating_since(now));
+                tokio::select! {
+                    () = self.asked.notified() => {}
+                    () = sleep(wait.unwrap_or_default()), if wait.is_some() => {}
                 }
-                None => self.asked.notified().await,
             }
         }
     }
@@ -451,6 +536,11 @@ impl Hub {
                 return Err(Lost::Broken(message.clone()));
             }
             *pause = Pause::default();
+            if let Answer::Present { version, .. } = answer {
+                // Says nothing of messages: a leader that gives them no place is left.
+                self.lock().presence.answered(version);
+                continue;
+            }
             let mut state = self.lock();
             state.outbox.alive(messages.now());
             let done = state.outbox.answered(&answer);
@@ -466,7 +556,7 @@ impl State {
         let held = match &answer {
             Answer::Acked { session, n, seq } => Some((session, *n, *seq == 0)),
             Answer::Held { session, n } => Some((session, *n, false)),
-            Answer::Refused { .. } => None,
+            Answer::Refused { .. } | Answer::Present { .. } => None,
         };
         if let Some((session, n, passed)) = held
             && let Some(held) = self.sessions.get_mut(session)
@@ -483,6 +573,29 @@ impl State {
                 .record(now.saturating_since(done.since).as_secs_f64());
         }
         self.tell(done.member, FromHome::Answer(answer));
+    }
+
+    /// What is to be sent to the leader now, and when to look again.
+    fn poll_send(&mut self, now: Time, presence: bool) -> Polled {
+        let requests = self.outbox.poll_send();
+        match presence {
+            true => {
+                let roster = self.presence.poll(now);
+                (requests, roster, self.presence.poll_timeout())
+            }
+            false => (requests, None, None),
+        }
+    }
+
+    /// How many members the room has, as far as is known.
+    fn size(&self) -> u64 {
+        let here = self.members.len() as u64;
+        self.presence.crowd().map_or(here, |crowd| crowd.max(here))
+    }
+
+    fn notice_crowd(&mut self) {
+        let crowd = self.view.crowd();
+        self.presence.counted(crowd);
     }
 
     fn tell(&self, member: MemberKey, news: FromHome) {

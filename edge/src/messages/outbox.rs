@@ -9,7 +9,10 @@ use bytes::{Bytes, BytesMut};
 use longspan_proto::{
     ids::SessionId,
     time::Time,
-    wire::room::{Answer, Request},
+    wire::{
+        room::{Answer, Request},
+        roster::Roster,
+    },
 };
 
 /// How much a room's members may have unanswered.
@@ -104,7 +107,10 @@ impl Outbox {
     ) -> Result<(), Full> {
         let (session, n) = match request {
             Request::Publish(message) => (message.session, message.n),
-            Request::Ask { session } | Request::PassOver { session, .. } => (*session, 0),
+            Request::Ask { session }
+            | Request::PassOver { session, .. }
+            | Request::Roster(Roster { session, .. })
+            | Request::Beat { session } => (*session, 0),
         };
         let written: Vec<Bytes> = lead.iter().chain([request]).map(written).collect();
         let size: usize = written.iter().map(Bytes::len).sum();
@@ -160,6 +166,8 @@ impl Outbox {
         let (session, n) = match answer {
             Answer::Acked { session, n, .. } | Answer::Refused { session, n, .. } => (*session, *n),
             Answer::Held { session, .. } => (*session, 0),
+            // Nobody waits for it here.
+            Answer::Present { .. } => return None,
         };
         self.take(session, n)
     }

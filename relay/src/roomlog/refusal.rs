@@ -61,6 +61,16 @@ pub enum Refusal {
         /// The limit.
         limit: usize,
     },
+    /// The member holds as much of the room's state as it may.
+    #[error("{member:?} holds {limit} {what}; no more are taken of it")]
+    MemberFull {
+        /// Who.
+        member: String,
+        /// Of what.
+        what: &'static str,
+        /// The limit.
+        limit: usize,
+    },
     /// This node has as many rooms as it may.
     #[error("this node holds {limit} rooms; no more are taken")]
     TooManyRooms {
@@ -92,6 +102,7 @@ impl Refusal {
             Refusal::WrongClass(_) => "wrong_class",
             Refusal::Conflict { .. } => "conflict",
             Refusal::Full { .. } => "room_full",
+            Refusal::MemberFull { .. } => "member_full",
             Refusal::TooManyRooms { .. } => "too_many_rooms",
         }
     }
@@ -105,6 +116,7 @@ impl Refusal {
             Refusal::Conflict { held, .. } => Some(*held),
             Refusal::TooLong { limit, .. }
             | Refusal::Full { limit, .. }
+            | Refusal::MemberFull { limit, .. }
             | Refusal::TooManyRooms { limit } => Some(*limit as u64),
             _ => None,
         }

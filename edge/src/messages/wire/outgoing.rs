@@ -75,6 +75,13 @@ pub enum Outgoing {
         #[serde(skip_serializing_if = "Option::is_none")]
         limit: Option<u64>,
     },
+    /// This edge is about to stop: the member is to connect to another one, and resume.
+    Goaway {
+        /// The connection is closed after so long.
+        deadline_ms: u64,
+        /// Other edges' URLs, the nearest first.
+        alternatives: Vec<String>,
+    },
     /// The answer to a ping.
     Pong,
 }
