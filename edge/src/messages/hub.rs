@@ -1,5 +1,5 @@
 //! One room at this edge: follows the room's log, passes on what members say, and brings the
-//! home's answers back. The driver of [`View`] and [`Outbox`].
+//! leader's answers back. The driver of [`View`] and [`Outbox`].
 
 use std::{
     collections::HashMap,
@@ -29,7 +29,7 @@ use tokio::{
 
 use super::{
     Counted, Limits, Messages,
-    backbone::{self, Home, Lost},
+    backbone::{self, Leader, Lost},
     finder::Finder,
     outbox::{self, Done, MemberKey, Outbox},
     pace::Pace,
@@ -39,14 +39,14 @@ use super::{
 };
 use crate::rooms::{self, Room};
 
-/// How often the clock is looked at: what waits for the home is given up this much late at most.
+/// How often the clock is looked at: what waits for the leader is given up this much late at most.
 const TICK: Duration = Duration::from_millis(250);
 
 /// Answers that wait for a member. A member may have fewer requests under way than this.
 const ANSWERS: usize = 256;
 
-/// Pauses between attempts to reach a home: the first, and the longest. Doubled each time, drawn
-/// between half and the whole so that a home that comes back is not met by everybody at once.
+/// Pauses between attempts to reach a leader: the first, and the longest. Doubled each time, drawn
+/// between half and the whole so that a leader that comes back is not met by everybody at once.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -64,10 +64,10 @@ pub(super) struct Hub {
     /// It did; they are to be woken.
     fresh: Notify,
     /// Who leads the room's placement group, once somebody was found.
-    leader: watch::Sender<Option<Home>>,
-    /// Something waits to be sent to the home.
+    leader: watch::Sender<Option<Leader>>,
+    /// Something waits to be sent to the leader.
     asked: Notify,
-    /// The home owes an answer for too long: the call is to be opened anew.
+    /// The leader owes an answer for too long: the call is to be opened anew.
     overdue: Notify,
 }
 
@@ -80,11 +80,11 @@ struct State {
     presence: Reporter,
     /// What this edge's members of the room publish together.
     rate: Rate,
-    members: HashMap<MemberKey, mpsc::Sender<FromHome>>,
+    members: HashMap<MemberKey, mpsc::Sender<FromLeader>>,
     sessions: HashMap<SessionId, Held>,
 }
 
-/// What this edge knows the home to hold of a member's session. Told to a home of a newer
+/// What this edge knows the leader to hold of a member's session. Told to a leader of a newer
 /// generation, which knows nothing.
 struct Held {
     member: MemberKey,
@@ -95,7 +95,7 @@ struct Held {
 
 /// What a member hears of its requests.
 #[derive(Debug)]
-pub(super) enum FromHome {
+pub(super) enum FromLeader {
     /// The answer.
     Answer(Answer),
     /// None came in time; n is 0 for the question what is held.
@@ -117,7 +117,7 @@ pub(super) struct Place {
     pub key: MemberKey,
     /// Under which name it is present.
     present: Option<Arc<str>>,
-    pub answers: mpsc::Receiver<FromHome>,
+    pub answers: mpsc::Receiver<FromLeader>,
     pub changed: watch::Receiver<()>,
     /// At the edge, and in the room.
     counted: (Counted, rooms::Counted),
@@ -201,7 +201,7 @@ impl Hub {
         look(&self.lock().view)
     }
 
-    /// Asks the home something for a member.
+    /// Asks the leader something for a member.
     pub fn ask(
         &self,
         now: Time,
@@ -235,10 +235,10 @@ impl Hub {
 
     /// Serves the room until nobody is in it any more.
     pub async fn run(&self, messages: &Messages) {
-        let home = self.room.state();
+        let told = self.room.state();
         tokio::select! {
-            () = self.follow(messages, home.clone()) => {}
-            () = self.publish(messages, home) => {}
+            () = self.follow(messages, told.clone()) => {}
+            () = self.publish(messages, told) => {}
             () = self.keep_time(messages) => {}
             () = self.wake(messages) => {}
             () = messages.stop.cancelled() => {}
@@ -256,7 +256,7 @@ impl Hub {
             let stuck = state.outbox.is_stuck(messages.now());
             let given_up = state.outbox.expire(messages.now());
             for done in &given_up {
-                state.tell(done.member, FromHome::Unavailable { n: done.n });
+                state.tell(done.member, FromLeader::Unavailable { n: done.n });
             }
             let empty = state.members.is_empty();
             drop(state);
@@ -288,7 +288,7 @@ impl Hub {
         }
     }
 
-    /// Keeps the view up to date, whatever becomes of homes.
+    /// Keeps the view up to date, whatever becomes of leaders.
     async fn follow(&self, messages: &Messages, mut room: RoomView) {
         let mut pause = Pause::default();
         loop {
@@ -307,27 +307,27 @@ impl Hub {
 
     /// Follows the log at whoever leads, from one leader to the next.
     async fn follow_group(&self, messages: &Messages, group: u64, pause: &mut Pause) {
-        let mut leader = self.leader.subscribe();
-        let found = leader.wait_for(|home| home.as_ref().is_some_and(|home| home.group == group));
-        let Some(home) = found.await.ok().and_then(|home| home.clone()) else {
+        let mut leading = self.leader.subscribe();
+        let found = leading.wait_for(|it| it.as_ref().is_some_and(|it| it.group == group));
+        let Some(leader) = found.await.ok().and_then(|it| it.clone()) else {
             return std::future::pending().await;
         };
         let lost = tokio::select! {
-            Ok(()) = leader.changed() => {
+            Ok(()) = leading.changed() => {
                 *pause = Pause::default();
                 return;
             }
-            lost = self.follow_at(messages, &home, pause) => lost,
+            lost = self.follow_at(messages, &leader, pause) => lost,
         };
-        tracing::debug!(room = %self.room(), leader = %home.node, %lost, "the log is followed anew");
+        tracing::debug!(room = %self.room(), leader = %leader.node, %lost, "the log is followed anew");
         tokio::select! {
-            Ok(()) = leader.changed() => *pause = Pause::default(),
+            Ok(()) = leading.changed() => *pause = Pause::default(),
             () = pause.wait() => {}
         }
     }
 
-    async fn follow_at(&self, messages: &Messages, home: &Home, pause: &mut Pause) -> Lost {
-        match self.follow_until_lost(messages, home, pause).await {
+    async fn follow_at(&self, messages: &Messages, leader: &Leader, pause: &mut Pause) -> Lost {
+        match self.follow_until_lost(messages, leader, pause).await {
             Ok(never) => match never {},
             Err(lost) => lost,
         }
@@ -336,36 +336,36 @@ impl Hub {
     async fn follow_until_lost(
         &self,
         messages: &Messages,
-        home: &Home,
+        leader: &Leader,
         pause: &mut Pause,
     ) -> Result<std::convert::Infallible, Lost> {
         // Under another leader a group's log goes on where it was.
-        let known = self.view(|view| view.is_of(home.id()).then(|| view.seq()));
+        let known = self.view(|view| view.is_of(leader.id()).then(|| view.seq()));
         let seq = match known {
             Some(seq) => seq,
-            None => self.load(home).await?,
+            None => self.load(leader).await?,
         };
-        let mut log = home.log(&self.node, self.room(), seq);
-        let mut ephemeral = home.ephemeral(&self.node, self.room());
+        let mut log = leader.log(&self.node, self.room(), seq);
+        let mut ephemeral = leader.ephemeral(&self.node, self.room());
         loop {
             tokio::select! {
                 event = log.next() => match event {
                     // A place whose message the leader does not retain.
                     Some(LocalEvent::Frame { group, index, frame }) if frame.payload.is_empty() => {
                         if group * GROUP + index + 1 > self.view(View::seq) {
-                            self.load(home).await?;
+                            self.load(leader).await?;
                         }
                     }
                     Some(LocalEvent::Frame { frame, .. }) => {
                         let message = read(frame.payload)?;
                         if self.apply(messages, message) == Applied::Hole {
-                            self.load(home).await?;
+                            self.load(leader).await?;
                         } else {
                             *pause = Pause::default();
                         }
                     }
                     Some(LocalEvent::GroupDropped { .. }) => {
-                        self.load(home).await?;
+                        self.load(leader).await?;
                     }
                     event => ended("log", event)?,
                 },
@@ -382,9 +382,9 @@ impl Hub {
         }
     }
 
-    /// Takes the home's state; the newest message it includes.
-    async fn load(&self, home: &Home) -> Result<u64, Lost> {
-        let (log, snapshot) = home.state(&self.node, self.room()).await?;
+    /// Takes the leader's state; the newest message it includes.
+    async fn load(&self, leader: &Leader) -> Result<u64, Lost> {
+        let (log, snapshot) = leader.state(&self.node, self.room()).await?;
         {
             let mut state = self.lock();
             state.view.load(log, snapshot);
@@ -404,7 +404,7 @@ impl Hub {
             state.notice_crowd();
         }
         if applied == Applied::New && state.sessions.contains_key(&session) {
-            // Seen in the log: it has its place, also if the home is lost before its ack comes.
+            // Seen in the log: it has its place, also if the leader is lost before its ack comes.
             let done = state.outbox.seen(session, n);
             let answer = Answer::Acked { session, n, seq };
             state.done(messages.now(), done, answer);
@@ -435,12 +435,12 @@ impl Hub {
             let members = backbone::members(room);
             if let Some(node) = finder.next(&members) {
                 let (node_, verb) = (node.clone(), Verb::Publish);
-                let called = Home::leading(&self.node, self.room(), verb, node_, group).await;
+                let called = Leader::leading(&self.node, self.room(), verb, node_, group).await;
                 let lost = match called {
-                    Ok((call, home)) => {
+                    Ok((call, now)) => {
                         self.leader.send_if_modified(|leader| {
-                            let other = leader.as_ref() != Some(&home);
-                            *leader = Some(home);
+                            let other = leader.as_ref() != Some(&now);
+                            *leader = Some(now);
                             other
                         });
                         let began = messages.now();
@@ -529,12 +529,6 @@ impl Hub {
                 return Err(Lost::Elsewhere(node));
             }
             let answer = Answer::decode(body).map_err(broken)?;
-            if let Answer::Refused { slug, message, .. } = &answer
-                && slug == "stale_generation"
-            {
-                // Not the member's affair: the message waits for the newer home.
-                return Err(Lost::Broken(message.clone()));
-            }
             *pause = Pause::default();
             if let Answer::Present { version, .. } = answer {
                 // Says nothing of messages: a leader that gives them no place is left.
@@ -572,7 +566,7 @@ impl State {
             metrics::histogram!("longspan_log_ack_seconds")
                 .record(now.saturating_since(done.since).as_secs_f64());
         }
-        self.tell(done.member, FromHome::Answer(answer));
+        self.tell(done.member, FromLeader::Answer(answer));
     }
 
     /// What is to be sent to the leader now, and when to look again.
@@ -598,7 +592,7 @@ impl State {
         self.presence.counted(crowd);
     }
 
-    fn tell(&self, member: MemberKey, news: FromHome) {
+    fn tell(&self, member: MemberKey, news: FromLeader) {
         if let Some(sender) = self.members.get(&member)
             && sender.try_send(news).is_err()
         {
@@ -607,7 +601,7 @@ impl State {
         }
     }
 
-    /// What a home that knows nothing of this edge's sessions is to be told.
+    /// What a leader that knows nothing of this edge's sessions is to be told.
     fn introductions(&self, of: impl Fn(&Held) -> bool) -> Vec<Request> {
         self.sessions
             .iter()

@@ -1,5 +1,5 @@
 //! One member's side of the conversation. Pure: [`Member::receive`] what the member says,
-//! [`Member::answer`] what the home says, [`Member::pull`] what the room has for it, and
+//! [`Member::answer`] what the leader says, [`Member::pull`] what the room has for it, and
 //! [`Member::tick`]; do the [`Action`]s in their order.
 
 use std::{sync::Arc, time::Duration};
@@ -29,7 +29,7 @@ pub struct Limits {
     /// Messages at once.
     pub burst: u32,
     /// Messages not answered yet; one more is answered `too_many_unanswered`. At most what the
-    /// home remembers acks of (256).
+    /// leader remembers acks of (256).
     pub unanswered: usize,
     /// Messages refused in a row before the member is sent away, `too_many_errors`.
     pub errors: u32,
@@ -79,7 +79,7 @@ pub enum Action {
     Send(Outgoing),
     /// Give the member these messages of the room.
     Deliver(Vec<Arc<Event>>),
-    /// Ask the room's home; first, what needs no answer.
+    /// Ask the leader of the room's log; first, what needs no answer.
     Ask {
         /// What needs no answer.
         lead: Option<Request>,
@@ -121,7 +121,7 @@ pub struct Member {
     unanswered: usize,
     errors: u32,
     gaps: Vec<Time>,
-    /// The highest number that was passed on to the home.
+    /// The highest number that was passed on to the leader.
     passed_on: u64,
     /// Numbers after it that were refused here.
     refused: Option<(u64, u64)>,
@@ -133,7 +133,7 @@ pub struct Member {
 enum Phase {
     /// Nothing was said yet.
     New,
-    /// The home is asked what it holds of the session.
+    /// The leader is asked what it holds of the session.
     Asking(Hello),
     /// The room is waited for.
     Waiting(Hello),
@@ -149,7 +149,7 @@ struct Hello {
     session: SessionId,
     resume: Option<Resume>,
     since: Time,
-    /// The highest number the home holds.
+    /// The highest number the leader holds.
     held: u64,
     /// The member was told that the room is not there yet.
     told: bool,
@@ -291,7 +291,7 @@ impl Member {
         }])
     }
 
-    /// The numbers below `n` that were refused here, to be told to the home before it sees `n`:
+    /// The numbers below `n` that were refused here, to be told to the leader before it sees `n`:
     /// it would take them for lost.
     fn pass_over(&mut self, session: SessionId, n: u64) -> Option<Request> {
         self.passed_on = self.passed_on.max(n);
@@ -354,7 +354,7 @@ impl Member {
         }
     }
 
-    /// The home answered something this member asked.
+    /// The leader answered something this member asked.
     pub fn answer(&mut self, answer: Answer) -> Vec<Action> {
         let send = match answer {
             Answer::Acked { n, seq, .. } => {
@@ -399,10 +399,10 @@ impl Member {
         vec![Action::Send(send)]
     }
 
-    /// The home did not answer in time.
+    /// The leader did not answer in time.
     pub fn unavailable(&mut self, n: u64) -> Vec<Action> {
         if n == 0 {
-            // Its messages are answered by what the home remembers, whatever is said here.
+            // Its messages are answered by what the leader remembers, whatever is said here.
             self.hold(0);
             return Vec::new();
         }
@@ -411,7 +411,8 @@ impl Member {
         vec![Action::Send(Outgoing::Err {
             n: Some(n),
             error: "unavailable".into(),
-            message: "the room's home does not answer; send it again with the same n".into(),
+            message: "the leader of the room's log does not answer; send it again with the same n"
+                .into(),
             limit: None,
         })]
     }
@@ -419,7 +420,7 @@ impl Member {
     /// More is waiting for the room's leader than may: the message that was to be passed on last,
     /// and what was to be told before it, were not.
     pub fn busy(&mut self, n: u64, limit: usize) -> Vec<Action> {
-        let why = "too much waits for the room's home; send it again with the same n";
+        let why = "too much waits for the leader of the room's log; send it again with the same n";
         self.not_passed_on(n, "busy", why.into(), limit as u64)
     }
 
@@ -475,7 +476,7 @@ impl Member {
                 vec![Action::Send(Outgoing::Err {
                     n: None,
                     error: "unavailable".into(),
-                    message: "the room's home does not answer; the welcome follows when it does"
+                    message: "the leader of the room's log does not answer; the welcome follows when it does"
                         .into(),
                     limit: None,
                 })]

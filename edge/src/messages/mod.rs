@@ -2,10 +2,10 @@
 //! (docs/messages.md).
 //!
 //! Pure: [`wire`] (what is said, in JSON and CBOR), [`member`] (one member's conversation),
-//! [`view`] (what is held of a room), [`outbox`] (what the room's home has not answered yet), [`finder`] (which member of a placement
+//! [`view`] (what is held of a room), [`outbox`] (what the leader of the room's log has not answered yet), [`finder`] (which member of a placement
 //! group leads), [`presence`] (who is here, and when the room is told so), [`pace`] (when members
 //! are woken), [`leaving`] (where they are sent).
-//! Around them `hub` joins a room to its home, and `socket` a member to its room.
+//! Around them `hub` joins a room to the leader of its log, and `socket` a member to its room.
 
 mod backbone;
 pub mod finder;
@@ -245,7 +245,7 @@ fn describe() {
     describe_histogram!(
         "longspan_log_ack_seconds",
         Unit::Seconds,
-        "From a member's message reaching its edge to the ack of the room's home."
+        "From a member's message reaching its edge to the ack of the leader of the room's log."
     );
     describe_counter!(
         "longspan_log_gaps_total",

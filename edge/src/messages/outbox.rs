@@ -1,6 +1,6 @@
-//! What an edge's members of a room have said and the room's home has not answered yet. Pure.
+//! What an edge's members of a room have said and the leader of the room's log has not answered yet. Pure.
 //!
-//! The order is kept over reconnects: everything unanswered is sent again, and the home answers
+//! The order is kept over reconnects: everything unanswered is sent again, and the leader answers
 //! what it knows already with its first place.
 
 use std::{collections::VecDeque, time::Duration};
@@ -161,7 +161,7 @@ impl Outbox {
         Some(next.written.clone())
     }
 
-    /// The home answered; whom this is for. Nobody, if it was given up.
+    /// The leader answered; whom this is for. Nobody, if it was given up.
     pub fn answered(&mut self, answer: &Answer) -> Option<Done> {
         let (session, n) = match answer {
             Answer::Acked { session, n, .. } | Answer::Refused { session, n, .. } => (*session, *n),

@@ -32,7 +32,7 @@ use tokio_tungstenite::tungstenite::{self, error::ProtocolError};
 
 use super::{
     Crowded, Messages,
-    hub::{FromHome, NotAsked, Place},
+    hub::{FromLeader, NotAsked, Place},
     member::{Action, CLOSE_AWAY, CLOSE_POLICY, Member},
     wire::{self, Encoding, Invalid, Outgoing},
 };
@@ -216,8 +216,8 @@ impl Connection<'_> {
             let actions = tokio::select! {
                 said = self.socket.recv() => self.said(said).await?,
                 Some(news) = self.place.answers.recv() => match news {
-                    FromHome::Answer(answer) => self.member.answer(answer),
-                    FromHome::Unavailable { n } => self.member.unavailable(n),
+                    FromLeader::Answer(answer) => self.member.answer(answer),
+                    FromLeader::Unavailable { n } => self.member.unavailable(n),
                 },
                 _ = self.place.changed.changed() => Vec::new(),
                 () = std::future::ready(()), if more => Vec::new(),

@@ -19,7 +19,7 @@ pub enum Outgoing {
     Welcome {
         /// Who the member is: the `from` of its messages.
         member: Arc<str>,
-        /// Which log the places are in; changes only if the room's home was lost.
+        /// Which log the places are in; changes only if the leader of the room's log was lost.
         log: String,
         /// The place after which messages follow.
         seq: u64,
@@ -149,7 +149,7 @@ struct Ev<'a> {
 }
 
 impl Event {
-    /// From the room's home.
+    /// From the leader of the room's log.
     pub fn new(message: Envelope) -> Event {
         Event {
             message,
