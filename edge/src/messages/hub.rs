@@ -1,14 +1,15 @@
 //! One room at this edge: follows the room's log, passes on what members say, and brings the
-//! leader's answers back. The driver of [`View`] and [`Outbox`].
+//! leader's answers back. The driver of [`View`], of the outbox and of presence.
+
+mod state;
 
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use longspan_proto::{
-    ids::{RoomName, SessionId},
+    ids::RoomName,
     time::Time,
     wire::{
         call::Verb,
@@ -27,14 +28,14 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep},
 };
 
+pub(super) use self::state::FromLeader;
+use self::state::{Held, State};
 use super::{
     Counted, Limits, Messages,
     backbone::{self, Leader, Lost},
     finder::Finder,
-    outbox::{self, Done, MemberKey, Outbox},
+    outbox::{self, MemberKey},
     pace::Pace,
-    presence::Reporter,
-    rate::Rate,
     view::{Applied, View},
 };
 use crate::rooms::{self, Room};
@@ -69,37 +70,6 @@ pub(super) struct Hub {
     asked: Notify,
     /// The leader owes an answer for too long: the call is to be opened anew.
     overdue: Notify,
-}
-
-/// Requests of members, as they are written; the edge's own word; when there may be more.
-type Polled = (Option<Vec<bytes::Bytes>>, Option<Request>, Option<Time>);
-
-struct State {
-    view: View,
-    outbox: Outbox,
-    presence: Reporter,
-    /// What this edge's members of the room publish together.
-    rate: Rate,
-    members: HashMap<MemberKey, mpsc::Sender<FromLeader>>,
-    sessions: HashMap<SessionId, Held>,
-}
-
-/// What this edge knows the leader to hold of a member's session. Told to a leader of a newer
-/// generation, which knows nothing.
-struct Held {
-    member: MemberKey,
-    n: u64,
-    /// The message of this number is in no log: it was ephemeral.
-    passed: bool,
-}
-
-/// What a member hears of its requests.
-#[derive(Debug)]
-pub(super) enum FromLeader {
-    /// The answer.
-    Answer(Answer),
-    /// None came in time; n is 0 for the question what is held.
-    Unavailable { n: u64 },
 }
 
 /// Why something is not asked of the room's leader.
@@ -152,14 +122,7 @@ impl Hub {
             node,
             room,
             limits,
-            state: Mutex::new(State {
-                view: View::new(limits.view),
-                outbox: Outbox::new(limits.outbox),
-                presence: Reporter::new(SessionId(rand::random())),
-                rate: Rate::new(limits.room_rate, limits.room_burst),
-                members: HashMap::new(),
-                sessions: HashMap::new(),
-            }),
+            state: Mutex::new(State::new(&limits)),
             changed: watch::Sender::new(()),
             fresh: Notify::new(),
             leader: watch::Sender::new(None),
@@ -541,77 +504,6 @@ impl Hub {
             state.done(messages.now(), done, answer);
         }
         Ok(())
-    }
-}
-
-impl State {
-    /// A request is done: its member hears of it.
-    fn done(&mut self, now: Time, done: Option<Done>, answer: Answer) {
-        let held = match &answer {
-            Answer::Acked { session, n, seq } => Some((session, *n, *seq == 0)),
-            Answer::Held { session, n } => Some((session, *n, false)),
-            Answer::Refused { .. } | Answer::Present { .. } => None,
-        };
-        if let Some((session, n, passed)) = held
-            && let Some(held) = self.sessions.get_mut(session)
-            && n > held.n
-        {
-            held.n = n;
-            held.passed = passed;
-        }
-        let Some(done) = done else {
-            return;
-        };
-        if matches!(answer, Answer::Acked { .. }) {
-            metrics::histogram!("longspan_log_ack_seconds")
-                .record(now.saturating_since(done.since).as_secs_f64());
-        }
-        self.tell(done.member, FromLeader::Answer(answer));
-    }
-
-    /// What is to be sent to the leader now, and when to look again.
-    fn poll_send(&mut self, now: Time, presence: bool) -> Polled {
-        let requests = self.outbox.poll_send();
-        match presence {
-            true => {
-                let roster = self.presence.poll(now);
-                (requests, roster, self.presence.poll_timeout())
-            }
-            false => (requests, None, None),
-        }
-    }
-
-    /// How many members the room has, as far as is known.
-    fn size(&self) -> u64 {
-        let here = self.members.len() as u64;
-        self.presence.crowd().map_or(here, |crowd| crowd.max(here))
-    }
-
-    fn notice_crowd(&mut self) {
-        let crowd = self.view.crowd();
-        self.presence.counted(crowd);
-    }
-
-    fn tell(&self, member: MemberKey, news: FromLeader) {
-        if let Some(sender) = self.members.get(&member)
-            && sender.try_send(news).is_err()
-        {
-            // A member has fewer requests under way than its queue is long.
-            tracing::error!("an answer to a member was lost: its queue is full or gone");
-        }
-    }
-
-    /// What a leader that knows nothing of this edge's sessions is to be told.
-    fn introductions(&self, of: impl Fn(&Held) -> bool) -> Vec<Request> {
-        self.sessions
-            .iter()
-            .filter(|(_, held)| of(held))
-            .map(|(session, held)| Request::PassOver {
-                session: *session,
-                first: 1,
-                last: held.n,
-            })
-            .collect()
     }
 }
 
