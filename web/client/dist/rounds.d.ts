@@ -12,6 +12,8 @@ export declare class Rounds {
     current(): string | null;
     /** Takes its turn, if it is known. */
     turn(edge: string): void;
+    /** The turn is that of the one after this, though it did not fail. */
+    pass(edge: string): void;
     /** The one whose turn it is failed: goes on to the next, after so many ms. `chance` is in 0..1. */
     next(chance: number): number;
     /** The one in use works. */

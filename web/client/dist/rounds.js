@@ -16,6 +16,8 @@ export class Rounds {
     current() { return this.order[this.index] ?? null; }
     /** Takes its turn, if it is known. */
     turn(edge) { this.index = Math.max(0, this.order.indexOf(edge)); }
+    /** The turn is that of the one after this, though it did not fail. */
+    pass(edge) { this.index = (this.order.indexOf(edge) + 1) % Math.max(1, this.order.length); }
     /** The one whose turn it is failed: goes on to the next, after so many ms. `chance` is in 0..1. */
     next(chance) {
         if (this.order.length === 0)

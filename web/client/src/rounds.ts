@@ -23,6 +23,9 @@ export class Rounds {
   /** Takes its turn, if it is known. */
   turn(edge: string): void { this.index = Math.max(0, this.order.indexOf(edge)); }
 
+  /** The turn is that of the one after this, though it did not fail. */
+  pass(edge: string): void { this.index = (this.order.indexOf(edge) + 1) % Math.max(1, this.order.length); }
+
   /** The one whose turn it is failed: goes on to the next, after so many ms. `chance` is in 0..1. */
   next(chance: number): number {
     if (this.order.length === 0) return MAX_PAUSE_MS;
