@@ -198,6 +198,8 @@ export class Core {
     this.rounds.offer(urls);
     // One that only joined or left behind the first changes nothing.
     if (first === before && at !== undefined && urls.includes(at)) return this.rounds.turn(at);
+    this.rounds.turn(first);
+    this.rounds.good();
     if (this.trial && this.trial.url !== first) {
       this.outputs.push({ do: "close", link: this.trial.id });
       this.trial = null;
@@ -288,7 +290,9 @@ export class Core {
     const others = [...told, ...this.rounds.all].filter((url) => url !== link.url);
     this.outputs.push({ do: "tell", event: { type: "goaway", deadlineMs: deadline_ms, alternatives } });
     link.isLeaving = true;
-    this.rounds.offer([...others, link.url]);
+    this.rounds.offer([...new Set([...others, link.url])]);
+    this.rounds.turn(others[0] ?? link.url);
+    this.rounds.good();
     this.moving = "better";
     this.seekAt = 0;
   }
