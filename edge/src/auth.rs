@@ -2,11 +2,12 @@
 //!
 //! ```json
 //! {"sub":"teacher-7","exp":1800000000,"tenant":"school-3",
-//!  "video":{"room":"math","roomJoin":true,"canPublish":true,"canSubscribe":true,"canPublishData":true}}
+//!  "video":{"room":"math","roomJoin":true,"canPublish":true,"canSubscribe":true,"canPublishData":true},
+//!  "messages":{"publish":[{"topic":"chat","class":["log"]}]}}
 //! ```
 //!
 //! As LiveKit does, a grant that is not named is given: `roomJoin` alone allows everything in the
-//! room. The key is chosen by the header's `kid` or the claim `iss`; without either all are tried.
+//! room; the claim `messages` narrows what may be said there ([`crate::grants`]). The key is chosen by the header's `kid` or the claim `iss`; without either all are tried.
 //! A token is looked at when somebody enters (for HLS: at each request); that it expires later does
 //! not end what runs. Pure: the time is an argument.
 
@@ -19,6 +20,8 @@ use std::{
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, dangerous};
 use longspan_proto::ids::{Room, RoomName, Tenant};
 use serde::Deserialize;
+
+use crate::grants;
 
 /// The shortest secret: the hash's own length (RFC 7518 §3.2).
 pub const MIN_SECRET: usize = 32;
@@ -77,7 +80,7 @@ pub enum Verb {
     Publish,
     /// Watch streams, and see what is in the room.
     Watch,
-    /// Be a member of the room's messages (publishing them needs [`Access::talk`]).
+    /// Be a member of the room's messages (which of them may be published: [`Access::grants`]).
     Join,
 }
 
@@ -88,8 +91,10 @@ pub struct Access {
     pub room: RoomName,
     /// The token's subject; empty for the anonymous identity of an open edge.
     pub identity: String,
-    /// May publish messages.
-    pub talk: bool,
+    /// Which messages may be published.
+    pub grants: grants::Grants,
+    /// Presence does not tell of whoever this is.
+    pub hidden: bool,
     /// When the token ends, in seconds since the Unix epoch; never for the anonymous.
     pub expires: Option<u64>,
 }
@@ -148,6 +153,8 @@ struct Claims {
     tenant: Option<String>,
     #[serde(default)]
     video: Grants,
+    /// Read once the token is known to be genuine, so that what is wrong with it can be said.
+    messages: Option<serde_json::Value>,
 }
 
 #[derive(Deserialize, Default)]
@@ -158,6 +165,7 @@ struct Grants {
     can_publish: Option<bool>,
     can_subscribe: Option<bool>,
     can_publish_data: Option<bool>,
+    hidden: Option<bool>,
 }
 
 impl Auth {
@@ -233,13 +241,25 @@ impl Auth {
                 identity.len()
             )));
         }
+        let grants = match (claims.messages, grants.can_publish_data) {
+            (Some(claim), allowed) => {
+                let read = grants::Grants::read(claim, &identity).map_err(Denied::Invalid)?;
+                match allowed {
+                    Some(false) => grants::Grants::Nothing,
+                    _ => read,
+                }
+            }
+            (None, Some(false)) => grants::Grants::Nothing,
+            (None, _) => grants::Grants::All,
+        };
         Ok(Access {
             room: RoomName {
                 tenant,
                 room: room.clone(),
             },
             identity,
-            talk: grants.can_publish_data != Some(false),
+            grants,
+            hidden: claims.video.hidden == Some(true),
             expires: Some(expires),
         })
     }
@@ -312,7 +332,8 @@ fn anonymous(room: &Room) -> Access {
             room: room.clone(),
         },
         identity: String::new(),
-        talk: true,
+        grants: grants::Grants::All,
+        hidden: false,
         expires: None,
     }
 }

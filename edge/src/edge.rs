@@ -2,7 +2,6 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::Router;
 use longspan_proto::ids::{Region, Stream};
 use longspan_relay::node::{self, Node};
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -210,7 +209,7 @@ impl Edge {
         self.addresses
     }
 
-    /// Serves until `shutdown`: then takes no more, ends its sessions, gives streams back, and
+    /// Serves until `shutdown`: then sends members elsewhere, takes no more, ends its sessions, gives streams back, and
     /// stops the node last.
     pub async fn run(self, shutdown: CancellationToken) {
         let Edge {
@@ -223,11 +222,13 @@ impl Edge {
         let node_stop = CancellationToken::new();
         let node = tokio::spawn(node.run(node_stop.clone()));
         let tasks = shared.tasks.clone();
-        let router = http::router(shared.clone(), messages(&shared));
+        let messages = messages(&shared);
+        let router = http::router(shared.clone(), messages::router(messages.clone()));
         tasks.spawn(http::serve(shared.clone(), http, router));
         tasks.spawn(rtmp_server::serve(shared.clone(), rtmp));
         tasks.spawn(sweep(shared.clone()));
         shutdown.cancelled().await;
+        messages.leave().await;
         shared.stop.cancel();
         tasks.close();
         if timeout(DRAIN, tasks.wait()).await.is_err() {
@@ -241,16 +242,16 @@ impl Edge {
 }
 
 /// The room's messages.
-fn messages(shared: &Arc<Shared>) -> Router {
+fn messages(shared: &Arc<Shared>) -> Arc<Messages> {
     let door = shared.clone();
-    messages::router(Arc::new(Messages::new(
+    Arc::new(Messages::new(
         shared.node.clone(),
         shared.rooms.clone(),
         shared.limits.messages,
         Arc::new(move |token, room| door.auth.admit(token, room, Verb::Join, wall_seconds())),
         shared.tasks.clone(),
         shared.stop.clone(),
-    )))
+    ))
 }
 
 async fn listen(

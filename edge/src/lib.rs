@@ -1,6 +1,6 @@
 //! An edge: user protocols in and out, on top of an embedded forwarding node. See ARCHITECTURE.md.
 //!
-//! Pure: [`media`], [`rtmp`], [`flv`], [`fmp4`], [`hls`], [`auth`], [`live::ring`].
+//! Pure: [`media`], [`rtmp`], [`flv`], [`fmp4`], [`hls`], [`auth`], [`grants`], [`live::ring`].
 //! Around them [`Edge`] drives the listeners, the streams watched here ([`live`]) and the streams
 //! published here ([`publish`]).
 
@@ -11,6 +11,7 @@ mod edge;
 pub mod flv;
 pub mod fmp4;
 mod gateway;
+pub mod grants;
 pub mod hls;
 mod http;
 pub mod live;

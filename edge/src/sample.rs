@@ -68,7 +68,8 @@ async fn publish(
     let access = Access {
         room: room.clone(),
         identity: IDENTITY.to_owned(),
-        talk: false,
+        grants: crate::grants::Grants::Nothing,
+        hidden: false,
         expires: None,
     };
     let claimed = edge.shared().claim(&access, stream.clone(), "sample").await;

@@ -3,7 +3,7 @@
 //! * [`forward`]: the pure core: subscriptions, group caches, priorities.
 //! * [`congestion`]: how much may be under way on a connection; pure, too.
 //! * [`node`]: the handle through which an edge publishes, subscribes and calls.
-//! * [`roomlog`]: a room's home: gives its messages their order.
+//! * [`roomlog`]: placement groups: give rooms' messages their order and keep them.
 //! * [`tls`]: who a node is to others.
 //! * [`quic`]: connections between neighbours; `probe`: what is measured beside them; `calls`:
 //!   streams along a path; `attach`: over which relay an edge is reached; `control`: the session

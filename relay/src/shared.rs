@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicU32},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use longspan_proto::{
@@ -45,8 +45,6 @@ pub(crate) struct Shared {
     pub reports: watch::Sender<Arc<Vec<LinkReport>>>,
     /// Neighbours whose last attempt to be dialed failed.
     pub unreachable: watch::Sender<BTreeSet<NodeId>>,
-    /// Rooms whose messages this node orders and holds in memory.
-    pub logs: Arc<AtomicU32>,
     /// The placement groups this node has a part in; None: it keeps none.
     pub groups: Option<Arc<Port>>,
     /// Cancelled when the node begins to close.

@@ -8,9 +8,17 @@
 //!
 //! With `SIM_TRACE` set it tells what happens. Exits with 1 at the first law that is broken, with 2 where it is used wrongly.
 
-use std::{process::ExitCode, sync::atomic::Ordering, time::Instant};
+use std::{
+    cell::Cell,
+    process::ExitCode,
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
-use longspan_sim::{Plan, Size, TRACE, run};
+use longspan_sim::{Plan, Size, TRACE, run_watched};
+
+/// A seed that takes longer tells so often how far it is, on stderr.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
     TRACE.store(std::env::var_os("SIM_TRACE").is_some(), Ordering::Relaxed);
@@ -29,7 +37,15 @@ fn main() -> ExitCode {
     for seed in first..first + count {
         let plan = Plan::draw(seed, size);
         let began = Instant::now();
-        match run(&plan) {
+        let told = Cell::new(began);
+        let watch = |passed: Duration| {
+            if told.get().elapsed() >= TELL_EVERY {
+                told.set(Instant::now());
+                let took = began.elapsed().as_secs_f64();
+                eprintln!("seed {seed}: {} s played in {took:.0} s", passed.as_secs());
+            }
+        };
+        match run_watched(&plan, &watch) {
             Ok(outcome) => println!(
                 "seed {seed}: {} events, {} frames seen, {} false downs, {} paths moved, {:.1} s, digest {:016x}",
                 outcome.events,

@@ -20,6 +20,13 @@ impl World {
         }
     }
 
+    /// Tells every node its table, in which the links from these senders to these receivers are full.
+    pub fn tables_with_full(&mut self, full: &[(usize, usize)]) {
+        let named = |node: usize| self.layout.name(node).clone();
+        self.full = full.iter().map(|(a, b)| (named(*a), named(*b))).collect();
+        self.tables(&|_, _| 100);
+    }
+
     /// Tells one node its table.
     pub fn table_of(&mut self, node: usize, weight: &dyn Fn(usize) -> u64) {
         if !self.alive(node) {
@@ -89,6 +96,7 @@ fn routes(world: &World, from: usize, weight: &dyn Fn(usize) -> u64) -> Routes {
         },
         neighbours: Vec::new(),
         paths,
+        full: world.full.clone(),
         attached: attached.collect(),
         ..Routes::default()
     }

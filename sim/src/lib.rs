@@ -42,5 +42,5 @@ pub use layout::{Layout, Link, Placed};
 pub use op::{Op, What};
 pub use people::FRAME_EVERY;
 pub use plan::{Plan, Size};
-pub use run::{Failure, Outcome, run, shrink};
+pub use run::{Failure, Outcome, run, run_watched, shrink};
 pub use world::{Setup, TRACE, Tables, World};

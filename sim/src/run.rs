@@ -54,8 +54,11 @@ enum Turn {
     End,
 }
 
+/// Is told, second by second, how much time has passed in the world.
+type Watch<'a> = &'a dyn Fn(Duration);
+
 /// Plays a plan to its end.
-fn play(plan: &Plan, at: &Cell<Duration>) -> Outcome {
+fn play(plan: &Plan, watch: Watch<'_>) -> Outcome {
     let mut world = plan.world();
     let began = world.now;
     let mut turns: Vec<(Duration, usize, Turn)> = Vec::new();
@@ -81,7 +84,7 @@ fn play(plan: &Plan, at: &Cell<Duration>) -> Outcome {
     let mut fault = world.now;
     let mut doing = Doing::default();
     for (due, n, turn) in turns {
-        steps(&mut world, began, began + due, fault, at);
+        steps(&mut world, began, began + due, fault, watch);
         let op = &plan.ops[n];
         if op.what.is_fault() {
             // Up to here everything was as it had been for a while, or is not judged.
@@ -95,14 +98,14 @@ fn play(plan: &Plan, at: &Cell<Duration>) -> Outcome {
     let mended = world.now;
     let until = began + plan.end() + REPAIRED;
     let until = until.max(mended + REPAIRED);
-    steps(&mut world, began, until, mended, at);
+    steps(&mut world, began, until, mended, watch);
     for slot in 0..world.slots.len() {
         world.say_more(slot);
     }
     world.all_fed();
     let calm = world.moves();
     let quiet = world.now + Duration::from_secs(7);
-    steps(&mut world, began, quiet, mended, at);
+    steps(&mut world, began, quiet, mended, watch);
     if world.is_steady() {
         world.calm(&calm);
     }
@@ -118,15 +121,15 @@ fn play(plan: &Plan, at: &Cell<Duration>) -> Outcome {
         world.leave(viewer);
     }
     let rest = world.now + REST;
-    steps(&mut world, began, rest, mended, at);
+    steps(&mut world, began, rest, mended, watch);
     world.rest();
     outcome(&world)
 }
 
-fn steps(world: &mut World, began: Time, until: Time, fault: Time, at: &Cell<Duration>) {
+fn steps(world: &mut World, began: Time, until: Time, fault: Time, watch: Watch<'_>) {
     while world.now < until {
         world.run_until((world.now + STEP).min(until));
-        at.set(world.now.saturating_since(began));
+        watch(world.now.saturating_since(began));
         world.check();
         world.blackholes_known();
         world.fed(fault);
@@ -280,10 +283,19 @@ fn hook() {
 
 /// Plays a plan. `Err`: a law was broken, or a core panicked.
 pub fn run(plan: &Plan) -> Result<Outcome, Failure> {
+    run_watched(plan, &|_| ())
+}
+
+/// Plays a plan as [`run`] does, and tells at each second of it how much time has passed.
+pub fn run_watched(plan: &Plan, watch: &dyn Fn(Duration)) -> Result<Outcome, Failure> {
     hook();
     let at = Cell::new(Duration::ZERO);
+    let keep = |passed| {
+        at.set(passed);
+        watch(passed);
+    };
     let before = CATCHING.replace(true);
-    let result = catch_unwind(AssertUnwindSafe(|| play(plan, &at)));
+    let result = catch_unwind(AssertUnwindSafe(|| play(plan, &keep)));
     CATCHING.set(before);
     result.map_err(|_| {
         let text = LAST.with_borrow_mut(Option::take).unwrap_or_default();

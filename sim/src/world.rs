@@ -1,7 +1,7 @@
 //! The world: nodes, links, users, and the loop that lets things happen.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
@@ -162,6 +162,8 @@ pub struct World {
     pub(crate) by_local: HashMap<forward::LocalKey, usize>,
     at_once: u64,
     pub(crate) table_n: u64,
+    /// Full links, (sender, receiver), in tables made by hand.
+    pub(crate) full: BTreeSet<(NodeId, NodeId)>,
     pub(crate) plane: Plane,
     pub(crate) laws: Laws,
     hash: u64,
@@ -226,6 +228,7 @@ impl World {
             by_local: HashMap::new(),
             at_once: 0,
             table_n: 0,
+            full: BTreeSet::new(),
             plane,
             laws,
             hash: 0xcbf2_9ce4_8422_2325,

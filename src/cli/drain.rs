@@ -127,18 +127,11 @@ fn left(node: &Value) -> String {
         count("tracks"),
         node["edges"].as_u64().unwrap_or_default()
     );
-    let (homes, logs) = (node["homes"].as_u64().unwrap_or_default(), count("logs"));
     let groups = node["groups"].as_array().map_or(0, Vec::len);
     if groups > 0 {
         let leads = node["leads"].as_u64().unwrap_or_default();
         words.push_str(&format!(
             ", in {groups} placement groups, {leads} of them led"
-        ));
-    }
-    if homes.max(logs) > 0 {
-        words.push_str(&format!(
-            ", {homes} rooms in use and {logs} room logs at home here: they stay until the rooms \
-             are over"
         ));
     }
     words
@@ -171,10 +164,8 @@ fn told(plan: &Value, format: Format) -> Outcome {
     ];
     output::list(format, &all, &columns)?;
     output::print(&format!(
-        "\nedges that attach elsewhere: {}\nrooms whose messages it orders, which stay until they \
-         are over: {}\nplacement groups in which another takes its place: {}\nnothing was changed\n",
+        "\nedges that attach elsewhere: {}\nplacement groups in which another takes its place: {}\nnothing was changed\n",
         output::cell(plan.get("edges")),
-        output::cell(plan.get("homes")),
         list("groups").len()
     ))
 }
@@ -184,13 +175,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_says_why_rooms_stay() {
-        let node = json!({"homes": 0, "edges": 1, "status": {
-            "subscriptions": 4, "tracks": 2, "edges": 2, "logs": 0, "relays": 3,
+    fn what_is_left_is_told_in_words() {
+        let node = json!({"edges": 1, "status": {
+            "subscriptions": 4, "tracks": 2, "edges": 2, "relays": 3,
         }});
         assert_eq!(left(&node), "4 subscriptions, 2 tracks, 1 edges attached");
-        let node = json!({"homes": 2, "status": {"subscriptions": 4, "logs": 3}});
-        assert!(left(&node).contains("2 rooms in use and 3 room logs"));
         assert!(left(&json!({"status": null})).contains("not said"));
         let node = json!({"edges": 0, "leads": 1, "groups": [{}, {}], "status": {}});
         assert_eq!(

@@ -106,7 +106,6 @@ fn ls(mut rooms: Vec<Value>, format: Format) -> Outcome {
             ("TENANT", "/tenant"),
             ("STREAMS", "/streams"),
             ("EDGES", "/edges"),
-            ("HOME", "/home"),
             ("GROUP", "/group"),
         ],
     )
@@ -166,7 +165,6 @@ fn show(room: &Value, format: Format) -> Outcome {
     let list = |name: &str| room[name].as_array().cloned().unwrap_or_default();
     let head = json!({
         "room": room["room"], "tenant": room["tenant"],
-        "home": room["home"], "home generation": room["home_generation"],
         "group": room["group"],
     });
     output::object(format, &head)?;

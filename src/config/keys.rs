@@ -174,6 +174,8 @@ pub const KEYS: &[Key] = &[
     key("rtmp.public_url", Kind::Text, EDGE, "what users write to reach it; the bound address if it is not told"),
     key("auth.open", Kind::Flag, EDGE, "rooms may be entered without a token").or("false").reloads(),
     key("auth.jwt_keys", Kind::Path, EDGE, "file of the users' JWT keys, made by `longspan key create`").reloads(),
+    key("messages.presence", Kind::Flag, EDGE, "rooms are told who of their members is here").or("true"),
+    key("messages.goaway_seconds", Kind::Number, EDGE, "how long members are given to go to another edge when this one stops; a second more for each thousand of them").or("5"),
     key("sample.room", Kind::Text, EDGE, "a lesson that the edge publishes itself: its room").required(),
     key("sample.stream", Kind::Text, EDGE, "its stream").required(),
     key("sample.file", Kind::Path, EDGE, "an FLV file (H.264, AAC); the built-in lesson if it is not told"),

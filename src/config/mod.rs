@@ -55,6 +55,9 @@ pub struct Edge {
     /// Who may enter.
     #[serde(default)]
     pub auth: Auth,
+    /// Of rooms' messages.
+    #[serde(default)]
+    pub messages: Messages,
     /// A lesson that it publishes itself.
     pub sample: Option<Sample>,
 }
@@ -252,6 +255,25 @@ pub struct Auth {
     pub open: bool,
     /// The file of [`jwt_keys`].
     pub jwt_keys: Option<PathBuf>,
+}
+
+/// `[messages]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+pub struct Messages {
+    /// Rooms are told who of their members is here.
+    pub presence: bool,
+    /// How long members are given to go when the edge stops, in seconds.
+    pub goaway_seconds: f64,
+}
+
+impl Default for Messages {
+    fn default() -> Messages {
+        Messages {
+            presence: true,
+            goaway_seconds: 5.0,
+        }
+    }
 }
 
 /// `[sample]`

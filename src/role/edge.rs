@@ -1,5 +1,7 @@
 //! An edge from its configuration, with the sample lesson where one is asked for.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use longspan_edge::{Config, Edge, Handle, Limits, auth, sample};
 use longspan_proto::{
@@ -30,7 +32,7 @@ pub async fn bind(
         http: config.http.listen,
         rtmp: config.rtmp.listen,
         auth: auth(&config.auth)?,
-        limits: Limits::default(),
+        limits: limits(&config.messages)?,
     })
     .await
     .map_err(Failure::failed)?;
@@ -50,6 +52,17 @@ pub async fn bind(
             reloaded.auth().change(&auth).map_err(Failure::failed)
         }),
     })
+}
+
+fn limits(messages: &config::Messages) -> Outcome<Limits> {
+    let seconds = messages.goaway_seconds;
+    let goaway = Duration::try_from_secs_f64(seconds).map_err(|error| {
+        Failure::failed(format!("messages.goaway_seconds = {seconds}: {error}"))
+    })?;
+    let mut limits = Limits::default();
+    limits.messages.presence = messages.presence;
+    limits.messages.goaway = goaway;
+    Ok(limits)
 }
 
 fn auth(auth: &config::Auth) -> Outcome<auth::Config> {

@@ -228,6 +228,9 @@ fn node(dir: &DataDir, setting: &Setting<'_>, area: &Area, role: Role) -> Table 
         table.insert("http".to_owned(), public("http", area.edge.http).into());
         table.insert("rtmp".to_owned(), public("rtmp", area.edge.rtmp).into());
         table.insert("auth".to_owned(), auth.into());
+        // All edges stop together: there is nowhere to go.
+        let messages = section([("goaway_seconds", 0.into())]);
+        table.insert("messages".to_owned(), messages.into());
         if setting.sample && area.region == setting.plan.regions[0].region {
             let (room, stream) = SAMPLE;
             let sample = section([("room", room.into()), ("stream", stream.into())]);

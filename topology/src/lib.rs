@@ -7,7 +7,7 @@
 //! * [`routes`]: what one node knows of the ways to others (its route table, as data).
 //! * [`tables`]: checking route tables; [`encoding`]: how they travel.
 //! * [`hysteresis`]: when a better path is worth moving to.
-//! * [`ring`]: which relay a room is at home on.
+//! * [`ring`]: which placement group keeps a room's log.
 //! * [`link`]: one end of a link: its delay, jitter and loss out of probes, and whether it lives.
 
 mod clocks;

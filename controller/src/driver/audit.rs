@@ -32,7 +32,7 @@ pub fn next(snapshot: &Snapshot) -> u64 {
 /// What an event leaves in the audit; nothing for the daily run of things.
 pub fn entry(me: &NodeId, at_ms: u64, event: &Event) -> Option<Value> {
     let what = match event {
-        Event::Leading { .. } | Event::EraRaised { .. } | Event::HomePlaced { .. } => event,
+        Event::Leading { .. } | Event::EraRaised { .. } => event,
         Event::GroupsMade { .. } | Event::GroupChanged { .. } | Event::GroupsRestored { .. } => {
             event
         }

@@ -184,7 +184,6 @@ pub fn said(message: FromNode, max_links: usize) -> Parsed<Said> {
                 tracks: status.tracks,
                 relays: status.relays,
                 edges: status.edges,
-                logs: status.logs,
             };
             Said::Status(status, groups)
         }

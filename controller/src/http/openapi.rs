@@ -118,7 +118,7 @@ pub const VERBS: &[Verb] = &[
     ),
     (
         "/rooms",
-        "All rooms: streams, origins, generations, home relay, placement group, edges.",
+        "All rooms: streams, origins, generations, placement group, edges.",
         &[("tenant", "query", false, "Only this tenant's rooms.")],
     ),
     (

@@ -78,7 +78,7 @@ impl State {
             took_over: before.map(|held| held.record.origin),
         });
         self.tell_room(room);
-        self.place_home(now, room);
+        self.place_room(now, room);
     }
 
     pub(super) fn release(

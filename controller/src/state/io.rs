@@ -193,8 +193,6 @@ pub struct Status {
     pub relays: u32,
     /// Edges connected to it.
     pub edges: u32,
-    /// Rooms whose messages it orders and holds.
-    pub logs: u32,
 }
 
 /// A track's way to the node that tells it.

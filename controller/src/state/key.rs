@@ -20,8 +20,7 @@ pub enum Key {
     Stream(RoomName, Stream),
     /// `tenants/{tenant}/rooms/{room}/edges/{edge}`; leased by the edge.
     Edge(RoomName, NodeId),
-    /// `generations/{tenant}/{room}/{stream}`; never leased, never deleted. The room's home has
-    /// the stream `@room`.
+    /// `generations/{tenant}/{room}/{stream}`; never leased, never deleted.
     Generation(RoomName, Stream),
     /// `groups/{id}`: a placement group; never leased, never deleted.
     Group(GroupId),

@@ -110,7 +110,7 @@ impl State {
         }
         self.tell_its_groups(&id);
         self.router.push_to(now.time, &id);
-        self.place_homes(now);
+        self.place_rooms(now);
     }
 
     /// A node has seen more than this store ever gave out: it was restored from a backup, or is
@@ -141,8 +141,7 @@ impl State {
         self.membership_changed(now);
     }
 
-    /// A node is there no more: nor are its streams, nor is it in rooms. Rooms that were at home
-    /// on it are for the caller to place, when whoever comes in its place is there.
+    /// A node is there no more: nor are its streams, nor is it in rooms.
     pub(super) fn remove_node(&mut self, now: Now, id: &NodeId) {
         let Some(node) = self.nodes.remove(id) else {
             return;
@@ -232,7 +231,6 @@ impl State {
     }
 
     pub(super) fn membership_changed(&mut self, now: Now) {
-        self.rings.clear();
         self.look_at_groups(now);
         self.router.changed(now.time);
         self.directory_changed(now);

@@ -47,7 +47,7 @@ impl State {
         self.resume_claims(now);
         let rooms: Vec<RoomName> = self.rooms.keys().cloned().collect();
         for room in rooms {
-            self.place_home(now, &room);
+            self.place_room(now, &room);
         }
         self.membership_changed(now);
         // The version moves on also where no path changed: nodes see that somebody leads.
@@ -102,10 +102,6 @@ impl State {
                     return;
                 };
                 let room = self.rooms.entry(name).or_default();
-                let generation = |home: &Option<record::Home>| home.as_ref().map(|h| h.generation);
-                if generation(&stored.home) > generation(&room.home) {
-                    room.home = stored.home;
-                }
                 if stored.group.is_some() {
                     room.group = stored.group;
                 }
@@ -189,7 +185,7 @@ impl State {
                 };
                 if node.conn.is_none() && lease.is_none_or(|lease| lease == node.lease) {
                     self.remove_node(now, &id);
-                    self.place_homes(now);
+                    self.place_rooms(now);
                 } else if lease == Some(node.lease) {
                     node.granted = false;
                     node.dirty.insert(Key::Node(id.clone()));

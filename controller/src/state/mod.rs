@@ -19,7 +19,6 @@
 mod claims;
 mod groups;
 mod holders;
-mod homes;
 mod io;
 pub mod key;
 mod members;
@@ -42,10 +41,10 @@ use std::{
 
 use longspan_proto::{
     control,
-    ids::{BootId, NodeId, Region, RoomName, Stream},
+    ids::{NodeId, RoomName, Stream},
     time::Time,
 };
-use longspan_topology::{ring::Ring, routes::Version};
+use longspan_topology::routes::Version;
 
 use crate::{
     limits::Limits,
@@ -64,11 +63,6 @@ pub use view::{AskedLink, Event, NodeView, RoomView};
 const DIRECTORY_EVERY: Duration = Duration::from_millis(100);
 /// A room that nobody serves or publishes in loses its record after this.
 const ROOM_IDLE: Duration = Duration::from_secs(3_600);
-/// How long nobody is told of a home before it moves. Whoever still knew it has published by then, and
-/// the home, which tells once a second how many logs it holds, has told of it.
-const VACANT: Duration = Duration::from_secs(3);
-/// How often homes on draining relays are looked at.
-const LOOK_AT_HOMES: Duration = Duration::from_secs(1);
 /// How often idle rooms are looked for.
 const ROOM_SWEEP: Duration = Duration::from_secs(60);
 
@@ -114,13 +108,10 @@ struct Node {
 #[derive(Debug, Default)]
 struct Room {
     created_ms: u64,
-    home: Option<record::Home>,
     /// The placement group that keeps its log.
     group: Option<record::GroupId>,
-    /// A home or a group is being written.
+    /// Its record is being written.
     placing: bool,
-    /// Since when nobody is told of its home any more, which drains and holds no messages.
-    leaves_home: Option<Time>,
     /// The room's record is being deleted.
     forgetting: bool,
     streams: BTreeMap<Stream, Held>,
@@ -167,8 +158,6 @@ pub struct State {
     calls: HashMap<CallId, sync::Purpose>,
     next_call: CallId,
     claims: claims::Claims,
-    /// Rings of connected relays by region, until membership changes.
-    rings: HashMap<Region, Ring>,
     directory_due: Option<Time>,
     directory: Arc<Vec<control::Node>>,
     sweep_due: Time,
@@ -178,8 +167,6 @@ pub struct State {
     settling: settle::Settling,
     overrides: overrides::Overrides,
     traces: traces::Traces,
-    /// When homes on draining relays are looked at next.
-    homes_due: Option<Time>,
     groups: groups::Groups,
     /// When something was last told.
     now: Now,
@@ -207,7 +194,6 @@ impl State {
             calls: HashMap::new(),
             next_call: 0,
             claims: claims::Claims::default(),
-            rings: HashMap::new(),
             directory_due: None,
             directory: Arc::default(),
             sweep_due: Time::ZERO,
@@ -215,7 +201,6 @@ impl State {
             settling: settle::Settling::default(),
             overrides: overrides::Overrides::default(),
             traces: traces::Traces::default(),
-            homes_due: None,
             groups: groups::Groups::default(),
             now: Now::default(),
         }
@@ -277,7 +262,6 @@ impl State {
             settles,
             asked,
             traces,
-            self.homes_due.map(after),
             self.groups.due().map(after),
             Some(self.sweep_due),
         ]
@@ -291,7 +275,6 @@ impl State {
         self.now = now;
         self.expire_overrides(now);
         self.end_traces(now);
-        self.move_empty_homes(now);
         if self.settling.until().is_some_and(|until| until <= now.time) {
             self.settled(now);
         }
@@ -327,11 +310,6 @@ impl State {
     /// All that operators ask for now.
     pub fn wishes(&self) -> impl Iterator<Item = (&key::Target, &record::Override)> {
         self.overrides.iter()
-    }
-
-    /// Whether another run of the node, or none, is there in place of `boot`.
-    fn is_gone(&self, node: &NodeId, boot: BootId) -> bool {
-        self.nodes.get(node).is_none_or(|n| n.info.boot != boot)
     }
 }
 

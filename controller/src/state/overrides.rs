@@ -59,11 +59,6 @@ impl Overrides {
         matches!(asked, Some(Wish::Drain { .. }))
     }
 
-    pub fn has_drains(&self) -> bool {
-        let mut all = self.in_force.values();
-        all.any(|asked| matches!(asked.what, Wish::Drain { .. }))
-    }
-
     /// As routing takes it.
     fn for_router(&self) -> routes::Overrides {
         let mut all = routes::Overrides::default();
@@ -333,9 +328,7 @@ impl State {
         }
         self.router
             .set_overrides(now.time, self.overrides.for_router());
-        // Also once after the last drain is over: homes that were to move may stay.
-        self.homes_due = Some(now.time);
-        // Who drains stands in the directory, and is no home for new rooms.
+        // Who drains stands in the directory.
         self.membership_changed(now);
     }
 

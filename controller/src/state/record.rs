@@ -81,8 +81,6 @@ pub struct Node {
 /// `tenants/{tenant}/rooms/{room}`: placement.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Room {
-    /// Who gives its messages their order; none while there is no relay.
-    pub home: Option<Home>,
     /// When the room was made, Unix ms.
     pub created_ms: u64,
     /// The placement group that keeps its log; none: not placed yet.
@@ -144,19 +142,6 @@ pub struct LastGroup {
     pub id: GroupId,
 }
 
-/// Who gives a room's messages their order.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Home {
-    /// The relay.
-    pub relay: NodeId,
-    /// Which run of it: another one holds none of the room's messages.
-    #[serde(with = "hex")]
-    pub boot: BootId,
-    /// Its fencing number.
-    #[serde(with = "generation")]
-    pub generation: Generation,
-}
-
 /// `…/streams/{stream}`: who holds a stream.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Stream {
@@ -186,7 +171,7 @@ pub struct Issued {
     /// The last generation.
     #[serde(with = "generation")]
     pub generation: Generation,
-    /// Its HLS base; the next one's is higher. 0 for a room's home.
+    /// Its HLS base; the next one's is higher.
     pub hls_base: u64,
 }
 
@@ -391,7 +376,7 @@ mod tests {
             r#"{"v":1,"region":"hk","era":1,"revision":2,"members":[{"number":4,"node":"hk-relay-1","disk":"ffffffffffffffff"}],"born":[1,2,3],"leaving":[],"next":5}"#
         );
         assert_eq!(read::<Group>(&text), Some(group));
-        let before = r#"{"v":1,"home":null,"created_ms":5}"#;
+        let before = r#"{"v":1,"created_ms":5}"#;
         let room: Room = read(before).unwrap();
         assert_eq!(room.group, None);
         assert_eq!(write(&room), before);

@@ -71,7 +71,7 @@ impl State {
         if is_new || joined {
             node.dirty.insert(Key::Edge(name.clone(), id.clone()));
             self.sync(id);
-            self.place_home(now, &name);
+            self.place_room(now, &name);
         }
         if joined {
             self.tell_room(&name);
@@ -108,7 +108,7 @@ impl State {
         }
     }
 
-    /// Tells everybody who watches the room, and its home.
+    /// Tells everybody who watches the room.
     pub(super) fn tell_room(&mut self, name: &RoomName) {
         if self.settling.until().is_some() {
             return;
@@ -119,12 +119,8 @@ impl State {
         let Some(room) = self.rooms.get(name) else {
             return;
         };
-        let home = room.home.as_ref().map(|home| &home.relay);
         let watchers = room.edges.keys().chain(&room.relays);
-        let others = home.filter(|home| !room.relays.contains(*home));
-        let conns = watchers
-            .chain(others)
-            .filter_map(|id| self.nodes.get(id)?.conn);
+        let conns = watchers.filter_map(|id| self.nodes.get(id)?.conn);
         for conn in conns {
             self.outputs.push_back(Output::Push(conn, message.clone()));
         }
@@ -142,14 +138,11 @@ impl State {
                 claimed_ms: record.claimed_ms,
             }
         });
-        let home = room.home.as_ref().filter(|_| room.leaves_home.is_none());
         let state = control::RoomState {
             tenant: name.tenant.to_string(),
             room: name.room.to_string(),
             revision: self.told_revision(),
             streams: streams.collect(),
-            home_relay: home.map(|h| h.relay.to_string()).unwrap_or_default(),
-            home_generation: home.map_or(0, |h| h.generation.0),
             edges: room.edges.keys().map(ToString::to_string).collect(),
             group: room.group.map_or(0, |group| group.0),
             members: room
@@ -174,7 +167,7 @@ impl State {
             return;
         }
         self.end_the_unheard(now);
-        self.place_homes(now);
+        self.place_rooms(now);
         let idle = |room: &Room| {
             let since = room.idle.filter(|_| !room.is_used() && !room.forgetting);
             since.is_some_and(|since| now.time.saturating_since(since) >= ROOM_IDLE)
@@ -209,9 +202,8 @@ impl State {
         }
         self.mirror.remove(&Key::Room(name.clone()));
         if room.is_used() {
-            // Somebody came meanwhile: it begins anew, under a higher home generation.
-            room.home = None;
-            self.place_home(now, name);
+            // Somebody came meanwhile: its record is made again.
+            self.place_room(now, name);
         } else {
             self.rooms.remove(name);
         }

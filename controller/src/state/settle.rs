@@ -116,6 +116,6 @@ impl State {
         for room in rooms {
             self.tell_room(&room);
         }
-        self.place_homes(now);
+        self.place_rooms(now);
     }
 }

@@ -26,8 +26,6 @@ pub(super) enum Purpose {
     Drop(RoomName, Stream, Generation),
     /// A held stream is put again.
     Restore(RoomName, Stream, Vec<Write>),
-    /// See `homes`.
-    Home(RoomName, super::homes::Step),
     /// Records of placement groups; see `groups`.
     Groups(Box<super::groups::Made>),
     /// A room is placed in a group.
@@ -77,9 +75,8 @@ impl State {
             Purpose::Restore(room, stream, writes) => {
                 self.restored(now, room, stream, &writes, result);
             }
-            Purpose::Home(room, step) => self.home_step(now, room, step, result),
             Purpose::Groups(made) => self.groups_made(now, *made, result),
-            Purpose::Placed(placed) => self.placed_in_group(now, *placed, result),
+            Purpose::Placed(placed) => self.room_placed(now, *placed, result),
             Purpose::Forget(room) => self.forgotten(now, &room, result),
             Purpose::Change(made) => self.change_made(now, *made, result),
         }

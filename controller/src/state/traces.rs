@@ -44,7 +44,7 @@ pub struct RoomTrace {
     pub room: String,
     /// Whose it is.
     pub tenant: String,
-    /// Its streams, and `@room` (its messages) where it has a home.
+    /// Its streams, and `@room` (its messages) where its group has a leader.
     pub streams: Vec<StreamTrace>,
 }
 
@@ -186,8 +186,8 @@ impl State {
             let record = &held.record;
             (stream.clone(), &record.origin, record.generation)
         });
-        let messages = room.home.as_ref();
-        let messages = messages.map(|home| (Stream::room(), &home.relay, home.generation));
+        let leader = room.group.and_then(|group| self.group_leader(group));
+        let messages = leader.map(|(leader, generation)| (Stream::room(), leader, generation));
         let streams = published
             .chain(messages)
             .map(|(stream, origin, generation)| {

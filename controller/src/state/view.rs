@@ -73,19 +73,6 @@ pub enum Event {
         #[serde(serialize_with = "text")]
         generation: Generation,
     },
-    /// A room got a home relay.
-    HomePlaced {
-        /// The room.
-        #[serde(serialize_with = "text")]
-        room: RoomName,
-        /// Where.
-        relay: NodeId,
-        /// The fencing number.
-        #[serde(serialize_with = "text")]
-        generation: Generation,
-        /// The one before.
-        before: Option<NodeId>,
-    },
     /// Placement groups were made for a region.
     GroupsMade {
         /// Whose rooms are placed in them.
@@ -192,8 +179,6 @@ pub struct NodeView {
     pub asked: Option<record::Override>,
     /// What it has to do, as it said last.
     pub status: Option<Status>,
-    /// Rooms in use whose messages it orders.
-    pub homes: usize,
     /// The file of its room logs, in hex; none: it keeps none.
     pub disk: Option<String>,
     /// The parts it has in placement groups.
@@ -236,9 +221,6 @@ pub struct DrainPlan {
     pub stay: Vec<Move>,
     /// Edges whose best relay it is; they would attach elsewhere.
     pub edges: Vec<NodeId>,
-    /// Rooms in use whose messages it orders. They stay while it holds logs: to move them without
-    /// losing what is in these needs replicated logs.
-    pub homes: Vec<String>,
     /// Placement groups in which another relay takes its place.
     pub groups: Vec<NodeGroup>,
 }
@@ -314,10 +296,6 @@ pub struct RoomView {
     pub tenant: String,
     /// When it was made, Unix ms.
     pub created_ms: u64,
-    /// Its home relay.
-    pub home: Option<NodeId>,
-    /// The home's fencing number, `era.counter`.
-    pub home_generation: Option<String>,
     /// The placement group that keeps its log.
     pub group: Option<String>,
     /// That group; only where one room is asked for.
@@ -362,7 +340,6 @@ impl State {
                 state: self.view_state(node),
                 asked: self.overrides.node(&node.info.id).cloned(),
                 status: node.status,
-                homes: self.homes_at(&node.info.id).count(),
                 disk: node
                     .disk
                     .filter(|disk| *disk != 0)
@@ -394,13 +371,9 @@ impl State {
 
     /// Whether nothing would be missed if it went.
     fn is_drained(&self, node: &super::Node) -> bool {
-        let idle = node
-            .status
-            .is_some_and(|s| s.subscriptions == 0 && s.logs == 0);
+        let idle = node.status.is_some_and(|s| s.subscriptions == 0);
         let id = &node.info.id;
-        idle && !self.has_part(id)
-            && self.homes_at(id).next().is_none()
-            && self.edges_at(id).next().is_none()
+        idle && !self.has_part(id) && self.edges_at(id).next().is_none()
     }
 
     /// Edges whose best relay this is.
@@ -410,16 +383,6 @@ impl State {
             .values()
             .filter(move |node| node.conn.is_some() && node.info.attached.first() == Some(relay));
         edges.map(|node| &node.info.id)
-    }
-
-    /// Rooms in use that are at home on a relay and that no placement group keeps.
-    pub(super) fn homes_at(&self, relay: &NodeId) -> impl Iterator<Item = &RoomName> {
-        let rooms = self.rooms.iter().filter(move |(_, room)| {
-            let home = room.home.as_ref();
-            let is_kept_there = room.group.is_none() && room.is_used();
-            is_kept_there && home.is_some_and(|home| home.relay == *relay)
-        });
-        rooms.map(|(name, _)| name)
     }
 
     /// What draining a relay would move.
@@ -440,7 +403,6 @@ impl State {
             paths: Vec::new(),
             stay: Vec::new(),
             edges: Vec::new(),
-            homes: self.homes_at(relay).map(ToString::to_string).collect(),
             groups: self.view_parts().remove(relay).unwrap_or_default(),
         };
         for (from, table) in self.router.tables() {
@@ -532,8 +494,6 @@ impl State {
             room: name.room.to_string(),
             tenant: name.tenant.to_string(),
             created_ms: room.created_ms,
-            home: room.home.as_ref().map(|h| h.relay.clone()),
-            home_generation: room.home.as_ref().map(|h| h.generation.to_string()),
             group: room.group.map(|group| group.to_string()),
             placement: room
                 .group

@@ -70,7 +70,6 @@ async fn lost_and_found(
     let expected = [
         "/longspan/v1/election",
         "/longspan/v1/era",
-        "/longspan/v1/generations/default/class/@room",
         "/longspan/v1/generations/default/class/teacher",
         "/longspan/v1/nodes/hk-edge",
         "/longspan/v1/nodes/hk-relay",

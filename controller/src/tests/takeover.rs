@@ -127,18 +127,11 @@ async fn all_controllers_and_etcd_gone_and_back_nothing_jumps() {
     other.links(&[("hk-relay", 20)]).await;
     edge.watch("class").await;
     let claim = edge.claim("class", "teacher", "ann").await.unwrap();
-    edge.until(|e| {
-        e.rooms
-            .get("class")
-            .is_some_and(|r| !r.home_relay.is_empty())
-    })
-    .await
-    .unwrap();
+    edge.until(|e| e.rooms.contains_key("class")).await.unwrap();
     relay
         .until(|r| !r.path("sg-relay").is_empty())
         .await
         .unwrap();
-    let home = edge.rooms["class"].home_relay.clone();
 
     // All controllers first: every lease (2 s) ends. Then etcd as well.
     first.task.take().expect("it runs").abort();
@@ -196,9 +189,5 @@ async fn all_controllers_and_etcd_gone_and_back_nothing_jumps() {
         .unwrap();
     let told = &back.rooms["class"];
     assert_eq!(told.streams[0].generation, claim.generation);
-    assert_eq!(
-        told.home_relay, home,
-        "the room's messages stay where they are"
-    );
     assert_eq!(back.directory.len(), 3, "and nobody is missing");
 }

@@ -2,6 +2,7 @@ use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::grants;
 
 const NOW: u64 = 1_800_000_000;
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -47,7 +48,10 @@ fn a_livekit_token_opens_its_room() {
     assert_eq!(access.room.to_string(), "school-3/math");
     assert_eq!(access.identity, "teacher-7");
     assert_eq!(access.expires, Some(NOW + 60));
-    assert!(access.talk);
+    assert_eq!(access.grants, grants::Grants::All);
+    assert!(!access.hidden);
+    let hidden = admit(with("video.hidden", json!(true)), Verb::Join);
+    assert!(hidden.unwrap().hidden);
     assert_eq!(
         admit(claims(), Verb::Watch).unwrap().room.to_string(),
         "default/math"
@@ -65,11 +69,8 @@ fn grants_are_obeyed() {
         assert_eq!(denied.slug(), "forbidden", "{path}");
     }
     assert!(admit(with("video.canPublish", json!(false)), Verb::Watch).is_ok());
-    assert!(
-        !admit(with("video.canPublishData", json!(false)), Verb::Join)
-            .unwrap()
-            .talk
-    );
+    let silent = admit(with("video.canPublishData", json!(false)), Verb::Join).unwrap();
+    assert_eq!(silent.grants, grants::Grants::Nothing);
     let other = admit(with("video.room", json!("physics")), Verb::Watch).unwrap_err();
     assert_eq!(
         other.to_string(),
@@ -142,4 +143,22 @@ fn unsafe_keys_are_refused() {
         Err(ConfigError::ShortSecret { len: 31, .. })
     ));
     assert!(!format!("{:?}", config(true, Some(SECRET))).contains(SECRET));
+}
+
+#[test]
+fn the_claim_messages_narrows_what_may_be_said() {
+    let claim = json!({"publish": [{"topic": "hand", "keys": ["hand/$member"]}]});
+    let access = admit(with("messages", claim.clone()), Verb::Join).unwrap();
+    let own = grants::Grants::read(claim.clone(), "teacher-7").unwrap();
+    assert_eq!(access.grants, own);
+    let mut silent = with("messages", claim);
+    silent["video"]["canPublishData"] = json!(false);
+    let silent = admit(silent, Verb::Join).unwrap();
+    assert_eq!(silent.grants, grants::Grants::Nothing);
+    let misspelt = json!({"publish": [{"topic": "hand", "key": ["hand/$member"]}]});
+    let denied = admit(with("messages", misspelt), Verb::Watch).unwrap_err();
+    assert_eq!(
+        denied.to_string(),
+        "the token is not valid: its claim messages: unknown field `key`, expected one of `topic`, `class`, `keys`"
+    );
 }

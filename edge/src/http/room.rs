@@ -122,7 +122,6 @@ async fn tell(shared: &Arc<Shared>, room: &Room, state: &RoomState) -> Value {
         "tenant": name.tenant.as_str(),
         "edge": shared.node.id().as_str(),
         "region": shared.region.as_str(),
-        "home": state.home_relay,
         "streams": streams.into_iter().flatten().collect::<Vec<_>>(),
         "viewers": room.viewers(),
         "members": room.members(),

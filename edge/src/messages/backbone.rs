@@ -24,7 +24,7 @@ const CALL: Duration = Duration::from_secs(5);
 /// asked: three of the longest round trips on Earth.
 const LEAD: Duration = Duration::from_secs(1);
 
-/// Messages in a state, keys and history together: what a home may hold by default, twice.
+/// Messages in a state, keys and history together: what a leader may hold by default, twice.
 const MAX_STATE: usize = 32 << 10;
 
 /// An ephemeral message that is older than this is worthless.
@@ -32,21 +32,21 @@ const EPHEMERAL_BUDGET: Duration = Duration::from_secs(2);
 
 /// Who gives a room's messages their order, and under which generation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Home {
+pub(super) struct Leader {
     pub node: NodeId,
     pub generation: Generation,
     /// The placement group that it leads.
     pub group: u64,
 }
 
-/// Why a home is not of use now.
+/// Why a leader is not of use now.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Lost {
     #[error(transparent)]
     Call(#[from] CallError),
     #[error("no answer within {0:?}")]
     Timeout(Duration),
-    #[error("the home said what it may not: {0}")]
+    #[error("the leader said what it may not: {0}")]
     Broken(String),
     #[error("another member leads the group: {0:?}")]
     Elsewhere(Option<NodeId>),
@@ -98,7 +98,7 @@ pub(super) fn members(view: &RoomView) -> Vec<NodeId> {
         .collect()
 }
 
-impl Home {
+impl Leader {
     /// Calls a member of a placement group. If it leads, the call, and under which generation.
     pub async fn leading(
         handle: &Handle,
@@ -106,14 +106,14 @@ impl Home {
         verb: Verb,
         node: NodeId,
         group: u64,
-    ) -> Result<(Call, Home), Lost> {
-        let mut home = Home {
+    ) -> Result<(Call, Leader), Lost> {
+        let mut leader = Leader {
             node,
             generation: Generation::default(),
             group,
         };
         let call = async {
-            let mut call = handle.call(&home.node, home.open(room, verb)).await?;
+            let mut call = handle.call(&leader.node, leader.open(room, verb)).await?;
             let first = call.recv().await?;
             Ok::<_, CallError>((call, first))
         };
@@ -129,11 +129,11 @@ impl Home {
         };
         let first = first.ok_or_else(|| Lost::Broken("it said no generation".into()))?;
         match Lead::decode(first).map_err(|e| Lost::Broken(e.to_string()))? {
-            Some(Lead::Under(generation)) => home.generation = generation,
+            Some(Lead::Under(generation)) => leader.generation = generation,
             Some(Lead::Elsewhere { node }) => return Err(Lost::Elsewhere(node)),
             None => return Err(Lost::Broken("its first word is no generation".into())),
         }
-        Ok((call, home))
+        Ok((call, leader))
     }
 
     fn open(&self, room: &RoomName, verb: Verb) -> Open {
@@ -159,8 +159,8 @@ impl Home {
     /// The room's state, and its newest messages; with the log that they are of.
     pub async fn state(&self, handle: &Handle, room: &RoomName) -> Result<(Log, Snapshot), Lost> {
         let node = self.node.clone();
-        let (call, home) = Home::leading(handle, room, Verb::State, node, self.group).await?;
-        let log = home.id();
+        let (call, leader) = Leader::leading(handle, room, Verb::State, node, self.group).await?;
+        let log = leader.id();
         let read = tokio::time::timeout(CALL, read_state(call)).await;
         Ok((log, read.map_err(|_| Lost::Timeout(CALL))??))
     }

@@ -1,5 +1,5 @@
 //! One room at this edge: follows the room's log, passes on what members say, and brings the
-//! home's answers back. The driver of [`View`] and [`Outbox`].
+//! leader's answers back. The driver of [`View`] and [`Outbox`].
 
 use std::{
     collections::HashMap,
@@ -14,6 +14,7 @@ use longspan_proto::{
         call::Verb,
         envelope::Envelope,
         room::{Answer, Lead, Request},
+        roster,
     },
 };
 use longspan_relay::{
@@ -28,21 +29,24 @@ use tokio::{
 
 use super::{
     Counted, Limits, Messages,
-    backbone::{self, Home, Lost},
+    backbone::{self, Leader, Lost},
     finder::Finder,
-    outbox::{self, Done, Full, MemberKey, Outbox},
+    outbox::{self, Done, MemberKey, Outbox},
+    pace::Pace,
+    presence::Reporter,
+    rate::Rate,
     view::{Applied, View},
 };
 use crate::rooms::{self, Room};
 
-/// How often the clock is looked at: what waits for the home is given up this much late at most.
+/// How often the clock is looked at: what waits for the leader is given up this much late at most.
 const TICK: Duration = Duration::from_millis(250);
 
 /// Answers that wait for a member. A member may have fewer requests under way than this.
 const ANSWERS: usize = 256;
 
-/// Pauses between attempts to reach a home: the first, and the longest. Doubled each time, drawn
-/// between half and the whole so that a home that comes back is not met by everybody at once.
+/// Pauses between attempts to reach a leader: the first, and the longest. Doubled each time, drawn
+/// between half and the whole so that a leader that comes back is not met by everybody at once.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -55,24 +59,32 @@ pub(super) struct Hub {
     room: Arc<Room>,
     limits: Limits,
     state: Mutex<State>,
-    /// Members wake when the view changes.
+    /// Members wake when the view changed.
     changed: watch::Sender<()>,
+    /// It did; they are to be woken.
+    fresh: Notify,
     /// Who leads the room's placement group, once somebody was found.
-    leader: watch::Sender<Option<Home>>,
-    /// Something waits to be sent to the home.
+    leader: watch::Sender<Option<Leader>>,
+    /// Something waits to be sent to the leader.
     asked: Notify,
-    /// The home owes an answer for too long: the call is to be opened anew.
+    /// The leader owes an answer for too long: the call is to be opened anew.
     overdue: Notify,
 }
+
+/// Requests of members, as they are written; the edge's own word; when there may be more.
+type Polled = (Option<Vec<bytes::Bytes>>, Option<Request>, Option<Time>);
 
 struct State {
     view: View,
     outbox: Outbox,
-    members: HashMap<MemberKey, mpsc::Sender<FromHome>>,
+    presence: Reporter,
+    /// What this edge's members of the room publish together.
+    rate: Rate,
+    members: HashMap<MemberKey, mpsc::Sender<FromLeader>>,
     sessions: HashMap<SessionId, Held>,
 }
 
-/// What this edge knows the home to hold of a member's session. Told to a home of a newer
+/// What this edge knows the leader to hold of a member's session. Told to a leader of a newer
 /// generation, which knows nothing.
 struct Held {
     member: MemberKey,
@@ -83,28 +95,54 @@ struct Held {
 
 /// What a member hears of its requests.
 #[derive(Debug)]
-pub(super) enum FromHome {
+pub(super) enum FromLeader {
     /// The answer.
     Answer(Answer),
     /// None came in time; n is 0 for the question what is held.
     Unavailable { n: u64 },
 }
 
+/// Why something is not asked of the room's leader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotAsked {
+    /// So much waits for it already.
+    Busy { limit: usize },
+    /// The room's members here have published so much a second.
+    TooFast { limit: u32 },
+}
+
 /// A member's place in a room; leaves when dropped.
 pub(super) struct Place {
     pub hub: Arc<Hub>,
     pub key: MemberKey,
-    pub answers: mpsc::Receiver<FromHome>,
+    /// Under which name it is present.
+    present: Option<Arc<str>>,
+    pub answers: mpsc::Receiver<FromLeader>,
     pub changed: watch::Receiver<()>,
     /// At the edge, and in the room.
-    _counted: (Counted, rooms::Counted),
+    counted: (Counted, rooms::Counted),
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut state = self.hub.lock();
         state.members.remove(&self.key);
+        if let Some(name) = &self.present {
+            state.presence.leave(self.counted.0.messages().now(), name);
+            self.hub.asked.notify_one();
+        }
         state.sessions.retain(|_, held| held.member != self.key);
+    }
+}
+
+impl Place {
+    /// The member joined: the room is told that it is here.
+    pub fn is_present(&mut self, name: &Arc<str>) {
+        if self.present.is_none() {
+            self.present = Some(name.clone());
+            self.hub.lock().presence.enter(name.clone());
+            self.hub.asked.notify_one();
+        }
     }
 }
 
@@ -117,10 +155,13 @@ impl Hub {
             state: Mutex::new(State {
                 view: View::new(limits.view),
                 outbox: Outbox::new(limits.outbox),
+                presence: Reporter::new(SessionId(rand::random())),
+                rate: Rate::new(limits.room_rate, limits.room_burst),
                 members: HashMap::new(),
                 sessions: HashMap::new(),
             }),
             changed: watch::Sender::new(()),
+            fresh: Notify::new(),
             leader: watch::Sender::new(None),
             asked: Notify::new(),
             overdue: Notify::new(),
@@ -148,9 +189,10 @@ impl Hub {
         Place {
             hub: self.clone(),
             key,
+            present: None,
             answers,
             changed: self.changed.subscribe(),
-            _counted: (counted, self.room.member()),
+            counted: (counted, self.room.member()),
         }
     }
 
@@ -159,19 +201,26 @@ impl Hub {
         look(&self.lock().view)
     }
 
-    /// Asks the home something for a member.
+    /// Asks the leader something for a member.
     pub fn ask(
         &self,
         now: Time,
         key: MemberKey,
         lead: Option<Request>,
         request: &Request,
-    ) -> Result<(), Full> {
+    ) -> Result<(), NotAsked> {
         let mut state = self.lock();
-        state.outbox.push(now, key, lead, request)?;
+        if matches!(request, Request::Publish(_)) && !state.rate.allows(now) {
+            let limit = self.limits.room_rate;
+            return Err(NotAsked::TooFast { limit });
+        }
+        let pushed = state.outbox.push(now, key, lead, request);
+        pushed.map_err(|full| NotAsked::Busy { limit: full.limit })?;
         let session = match request {
             Request::Publish(message) => message.session,
             Request::Ask { session } | Request::PassOver { session, .. } => *session,
+            // The hub's own words, which no member asks for.
+            Request::Roster(_) | Request::Beat { .. } => return Ok(()),
         };
         let held = state.sessions.entry(session).or_insert(Held {
             member: key,
@@ -186,11 +235,12 @@ impl Hub {
 
     /// Serves the room until nobody is in it any more.
     pub async fn run(&self, messages: &Messages) {
-        let home = self.room.state();
+        let told = self.room.state();
         tokio::select! {
-            () = self.follow(messages, home.clone()) => {}
-            () = self.publish(messages, home) => {}
+            () = self.follow(messages, told.clone()) => {}
+            () = self.publish(messages, told) => {}
             () = self.keep_time(messages) => {}
+            () = self.wake(messages) => {}
             () = messages.stop.cancelled() => {}
         }
     }
@@ -206,7 +256,7 @@ impl Hub {
             let stuck = state.outbox.is_stuck(messages.now());
             let given_up = state.outbox.expire(messages.now());
             for done in &given_up {
-                state.tell(done.member, FromHome::Unavailable { n: done.n });
+                state.tell(done.member, FromLeader::Unavailable { n: done.n });
             }
             let empty = state.members.is_empty();
             drop(state);
@@ -220,7 +270,25 @@ impl Hub {
         }
     }
 
-    /// Keeps the view up to date, whatever becomes of homes.
+    /// Wakes the members for what is new, in batches where it is much.
+    async fn wake(&self, messages: &Messages) {
+        let mut pace = Pace::default();
+        loop {
+            self.fresh.notified().await;
+            let now = messages.now();
+            let (here, room) = {
+                let state = self.lock();
+                (state.members.len(), state.size())
+            };
+            let wait = pace.wake(now, here, room).saturating_since(now);
+            if !wait.is_zero() {
+                sleep(wait).await;
+            }
+            self.changed.send_replace(());
+        }
+    }
+
+    /// Keeps the view up to date, whatever becomes of leaders.
     async fn follow(&self, messages: &Messages, mut room: RoomView) {
         let mut pause = Pause::default();
         loop {
@@ -239,27 +307,27 @@ impl Hub {
 
     /// Follows the log at whoever leads, from one leader to the next.
     async fn follow_group(&self, messages: &Messages, group: u64, pause: &mut Pause) {
-        let mut leader = self.leader.subscribe();
-        let found = leader.wait_for(|home| home.as_ref().is_some_and(|home| home.group == group));
-        let Some(home) = found.await.ok().and_then(|home| home.clone()) else {
+        let mut leading = self.leader.subscribe();
+        let found = leading.wait_for(|it| it.as_ref().is_some_and(|it| it.group == group));
+        let Some(leader) = found.await.ok().and_then(|it| it.clone()) else {
             return std::future::pending().await;
         };
         let lost = tokio::select! {
-            Ok(()) = leader.changed() => {
+            Ok(()) = leading.changed() => {
                 *pause = Pause::default();
                 return;
             }
-            lost = self.follow_at(messages, &home, pause) => lost,
+            lost = self.follow_at(messages, &leader, pause) => lost,
         };
-        tracing::debug!(room = %self.room(), leader = %home.node, %lost, "the log is followed anew");
+        tracing::debug!(room = %self.room(), leader = %leader.node, %lost, "the log is followed anew");
         tokio::select! {
-            Ok(()) = leader.changed() => *pause = Pause::default(),
+            Ok(()) = leading.changed() => *pause = Pause::default(),
             () = pause.wait() => {}
         }
     }
 
-    async fn follow_at(&self, messages: &Messages, home: &Home, pause: &mut Pause) -> Lost {
-        match self.follow_until_lost(messages, home, pause).await {
+    async fn follow_at(&self, messages: &Messages, leader: &Leader, pause: &mut Pause) -> Lost {
+        match self.follow_until_lost(messages, leader, pause).await {
             Ok(never) => match never {},
             Err(lost) => lost,
         }
@@ -268,36 +336,36 @@ impl Hub {
     async fn follow_until_lost(
         &self,
         messages: &Messages,
-        home: &Home,
+        leader: &Leader,
         pause: &mut Pause,
     ) -> Result<std::convert::Infallible, Lost> {
         // Under another leader a group's log goes on where it was.
-        let known = self.view(|view| view.is_of(home.id()).then(|| view.seq()));
+        let known = self.view(|view| view.is_of(leader.id()).then(|| view.seq()));
         let seq = match known {
             Some(seq) => seq,
-            None => self.load(home).await?,
+            None => self.load(leader).await?,
         };
-        let mut log = home.log(&self.node, self.room(), seq);
-        let mut ephemeral = home.ephemeral(&self.node, self.room());
+        let mut log = leader.log(&self.node, self.room(), seq);
+        let mut ephemeral = leader.ephemeral(&self.node, self.room());
         loop {
             tokio::select! {
                 event = log.next() => match event {
                     // A place whose message the leader does not retain.
                     Some(LocalEvent::Frame { group, index, frame }) if frame.payload.is_empty() => {
                         if group * GROUP + index + 1 > self.view(View::seq) {
-                            self.load(home).await?;
+                            self.load(leader).await?;
                         }
                     }
                     Some(LocalEvent::Frame { frame, .. }) => {
                         let message = read(frame.payload)?;
                         if self.apply(messages, message) == Applied::Hole {
-                            self.load(home).await?;
+                            self.load(leader).await?;
                         } else {
                             *pause = Pause::default();
                         }
                     }
                     Some(LocalEvent::GroupDropped { .. }) => {
-                        self.load(home).await?;
+                        self.load(leader).await?;
                     }
                     event => ended("log", event)?,
                 },
@@ -306,7 +374,7 @@ impl Hub {
                     Some(LocalEvent::Frame { frame, .. }) if !frame.flags.replay => {
                         let message = read(frame.payload)?;
                         self.lock().view.apply_ephemeral(message);
-                        self.changed.send_replace(());
+                        self.fresh.notify_one();
                     }
                     event => ended("ephemeral", event)?,
                 },
@@ -314,28 +382,36 @@ impl Hub {
         }
     }
 
-    /// Takes the home's state; the newest message it includes.
-    async fn load(&self, home: &Home) -> Result<u64, Lost> {
-        let (log, snapshot) = home.state(&self.node, self.room()).await?;
-        self.lock().view.load(log, snapshot);
+    /// Takes the leader's state; the newest message it includes.
+    async fn load(&self, leader: &Leader) -> Result<u64, Lost> {
+        let (log, snapshot) = leader.state(&self.node, self.room()).await?;
+        {
+            let mut state = self.lock();
+            state.view.load(log, snapshot);
+            state.notice_crowd();
+        }
         let seq = self.view(View::seq);
-        self.changed.send_replace(());
+        self.fresh.notify_one();
         Ok(seq)
     }
 
     fn apply(&self, messages: &Messages, message: Envelope) -> Applied {
         let (session, n, seq) = (message.session, message.n, message.seq);
+        let is_summary = message.key.as_deref() == Some(roster::TOPIC);
         let mut state = self.lock();
         let applied = state.view.apply(message);
+        if is_summary {
+            state.notice_crowd();
+        }
         if applied == Applied::New && state.sessions.contains_key(&session) {
-            // Seen in the log: it has its place, also if the home is lost before its ack comes.
+            // Seen in the log: it has its place, also if the leader is lost before its ack comes.
             let done = state.outbox.seen(session, n);
             let answer = Answer::Acked { session, n, seq };
             state.done(messages.now(), done, answer);
         }
         drop(state);
         if applied == Applied::New {
-            self.changed.send_replace(());
+            self.fresh.notify_one();
         }
         applied
     }
@@ -359,12 +435,12 @@ impl Hub {
             let members = backbone::members(room);
             if let Some(node) = finder.next(&members) {
                 let (node_, verb) = (node.clone(), Verb::Publish);
-                let called = Home::leading(&self.node, self.room(), verb, node_, group).await;
+                let called = Leader::leading(&self.node, self.room(), verb, node_, group).await;
                 let lost = match called {
-                    Ok((call, home)) => {
+                    Ok((call, now)) => {
                         self.leader.send_if_modified(|leader| {
-                            let other = leader.as_ref() != Some(&home);
-                            *leader = Some(home);
+                            let other = leader.as_ref() != Some(&now);
+                            *leader = Some(now);
                             other
                         });
                         let began = messages.now();
@@ -407,9 +483,13 @@ impl Hub {
         down: &mut CallReceiver,
         pause: &mut Pause,
     ) -> Result<(), Lost> {
-        self.lock().outbox.connected(messages.now());
+        {
+            let mut state = self.lock();
+            state.outbox.connected(messages.now());
+            state.presence.connected();
+        }
         let lost = tokio::select! {
-            lost = self.send(up) => lost,
+            lost = self.send(messages, up) => lost,
             lost = self.receive(messages, down, pause) => lost,
             () = self.overdue.notified() => Err(Lost::Timeout(self.limits.outbox.stuck)),
         };
@@ -418,16 +498,21 @@ impl Hub {
         lost
     }
 
-    async fn send(&self, up: &mut CallSender) -> Result<(), Lost> {
+    async fn send(&self, messages: &Messages, up: &mut CallSender) -> Result<(), Lost> {
         loop {
-            let next = self.lock().outbox.poll_send();
-            match next {
-                Some(requests) => {
-                    for request in requests {
-                        up.send(request).await?;
-                    }
+            let now = messages.now();
+            let (requests, roster, due) = self.lock().poll_send(now, self.limits.presence);
+            let nothing = requests.is_none() && roster.is_none();
+            let roster = roster.iter().map(outbox::written);
+            for request in requests.into_iter().flatten().chain(roster) {
+                up.send(request).await?;
+            }
+            if nothing {
+                let wait = due.map(|due| due.saturating_since(now));
+                tokio::select! {
+                    () = self.asked.notified() => {}
+                    () = sleep(wait.unwrap_or_default()), if wait.is_some() => {}
                 }
-                None => self.asked.notified().await,
             }
         }
     }
@@ -444,13 +529,12 @@ impl Hub {
                 return Err(Lost::Elsewhere(node));
             }
             let answer = Answer::decode(body).map_err(broken)?;
-            if let Answer::Refused { slug, message, .. } = &answer
-                && slug == "stale_generation"
-            {
-                // Not the member's affair: the message waits for the newer home.
-                return Err(Lost::Broken(message.clone()));
-            }
             *pause = Pause::default();
+            if let Answer::Present { version, .. } = answer {
+                // Says nothing of messages: a leader that gives them no place is left.
+                self.lock().presence.answered(version);
+                continue;
+            }
             let mut state = self.lock();
             state.outbox.alive(messages.now());
             let done = state.outbox.answered(&answer);
@@ -466,7 +550,7 @@ impl State {
         let held = match &answer {
             Answer::Acked { session, n, seq } => Some((session, *n, *seq == 0)),
             Answer::Held { session, n } => Some((session, *n, false)),
-            Answer::Refused { .. } => None,
+            Answer::Refused { .. } | Answer::Present { .. } => None,
         };
         if let Some((session, n, passed)) = held
             && let Some(held) = self.sessions.get_mut(session)
@@ -482,10 +566,33 @@ impl State {
             metrics::histogram!("longspan_log_ack_seconds")
                 .record(now.saturating_since(done.since).as_secs_f64());
         }
-        self.tell(done.member, FromHome::Answer(answer));
+        self.tell(done.member, FromLeader::Answer(answer));
     }
 
-    fn tell(&self, member: MemberKey, news: FromHome) {
+    /// What is to be sent to the leader now, and when to look again.
+    fn poll_send(&mut self, now: Time, presence: bool) -> Polled {
+        let requests = self.outbox.poll_send();
+        match presence {
+            true => {
+                let roster = self.presence.poll(now);
+                (requests, roster, self.presence.poll_timeout())
+            }
+            false => (requests, None, None),
+        }
+    }
+
+    /// How many members the room has, as far as is known.
+    fn size(&self) -> u64 {
+        let here = self.members.len() as u64;
+        self.presence.crowd().map_or(here, |crowd| crowd.max(here))
+    }
+
+    fn notice_crowd(&mut self) {
+        let crowd = self.view.crowd();
+        self.presence.counted(crowd);
+    }
+
+    fn tell(&self, member: MemberKey, news: FromLeader) {
         if let Some(sender) = self.members.get(&member)
             && sender.try_send(news).is_err()
         {
@@ -494,7 +601,7 @@ impl State {
         }
     }
 
-    /// What a home that knows nothing of this edge's sessions is to be told.
+    /// What a leader that knows nothing of this edge's sessions is to be told.
     fn introductions(&self, of: impl Fn(&Held) -> bool) -> Vec<Request> {
         self.sessions
             .iter()

@@ -1,5 +1,5 @@
 //! One member's side of the conversation. Pure: [`Member::receive`] what the member says,
-//! [`Member::answer`] what the home says, [`Member::pull`] what the room has for it, and
+//! [`Member::answer`] what the leader says, [`Member::pull`] what the room has for it, and
 //! [`Member::tick`]; do the [`Action`]s in their order.
 
 use std::{sync::Arc, time::Duration};
@@ -14,11 +14,12 @@ use longspan_proto::{
 };
 
 use super::{
+    leaving::Leaving,
     rate::Rate,
     view::{Cursor, Next, View},
     wire::{self, Event, Incoming, Invalid, Outgoing, Publish, Resume},
 };
-use crate::metrics::rejected;
+use crate::{grants::Grants, metrics::rejected};
 
 /// How much a member may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +29,7 @@ pub struct Limits {
     /// Messages at once.
     pub burst: u32,
     /// Messages not answered yet; one more is answered `too_many_unanswered`. At most what the
-    /// home remembers acks of (256).
+    /// leader remembers acks of (256).
     pub unanswered: usize,
     /// Messages refused in a row before the member is sent away, `too_many_errors`.
     pub errors: u32,
@@ -78,7 +79,7 @@ pub enum Action {
     Send(Outgoing),
     /// Give the member these messages of the room.
     Deliver(Vec<Arc<Event>>),
-    /// Ask the room's home; first, what needs no answer.
+    /// Ask the leader of the room's log; first, what needs no answer.
     Ask {
         /// What needs no answer.
         lead: Option<Request>,
@@ -110,7 +111,7 @@ pub const CLOSE_AWAY: u16 = 1001;
 pub struct Member {
     name: Arc<str>,
     room: RoomName,
-    may_talk: bool,
+    grants: Grants,
     limits: Limits,
     phase: Phase,
     since: Time,
@@ -120,17 +121,19 @@ pub struct Member {
     unanswered: usize,
     errors: u32,
     gaps: Vec<Time>,
-    /// The highest number that was passed on to the home.
+    /// The highest number that was passed on to the leader.
     passed_on: u64,
     /// Numbers after it that were refused here.
     refused: Option<(u64, u64)>,
+    /// Both as they were before the last message was passed on: the room may take no more.
+    before: (u64, Option<(u64, u64)>),
 }
 
 #[derive(Debug)]
 enum Phase {
     /// Nothing was said yet.
     New,
-    /// The home is asked what it holds of the session.
+    /// The leader is asked what it holds of the session.
     Asking(Hello),
     /// The room is waited for.
     Waiting(Hello),
@@ -146,7 +149,7 @@ struct Hello {
     session: SessionId,
     resume: Option<Resume>,
     since: Time,
-    /// The highest number the home holds.
+    /// The highest number the leader holds.
     held: u64,
     /// The member was told that the room is not there yet.
     told: bool,
@@ -169,12 +172,12 @@ impl Member {
         limits: Limits,
         room: RoomName,
         name: Arc<str>,
-        may_talk: bool,
+        grants: Grants,
     ) -> Member {
         Member {
             name,
             room,
-            may_talk,
+            grants,
             phase: Phase::New,
             since: now,
             heard: now,
@@ -185,8 +188,14 @@ impl Member {
             gaps: Vec::new(),
             passed_on: 0,
             refused: None,
+            before: (0, None),
             limits,
         }
+    }
+
+    /// The name, once the member joined.
+    pub fn present(&self) -> Option<&Arc<str>> {
+        matches!(self.phase, Phase::Joined { .. }).then_some(&self.name)
     }
 
     /// The session, once the member joined, and the highest number it is known to have used.
@@ -248,9 +257,9 @@ impl Member {
             let why = "say hello and wait for the welcome first".into();
             return self.refuse(None, "not_joined", why, None);
         };
-        if !self.may_talk {
-            let why = "the token does not allow publishing (video.canPublishData)".into();
-            return self.refuse(Some(n), "forbidden", why, None);
+        let key = publish.key.as_deref();
+        if let Err(forbidden) = self.grants.check(publish.class, &publish.topic, key) {
+            return self.refuse(Some(n), forbidden.slug(), forbidden.to_string(), None);
         }
         if !self.rate.allows(now) {
             return self.too_fast(Some(n));
@@ -261,6 +270,7 @@ impl Member {
             return self.refuse(Some(n), "too_many_unanswered", why, Some(limit as u64));
         }
         self.unanswered += 1;
+        self.before = (self.passed_on, self.refused);
         Vec::from([Action::Ask {
             lead: self.pass_over(session, n),
             request: Box::new(Request::Publish(Envelope {
@@ -281,11 +291,13 @@ impl Member {
         }])
     }
 
-    /// The numbers below `n` that were refused here, to be told to the home before it sees `n`:
+    /// The numbers below `n` that were refused here, to be told to the leader before it sees `n`:
     /// it would take them for lost.
     fn pass_over(&mut self, session: SessionId, n: u64) -> Option<Request> {
         self.passed_on = self.passed_on.max(n);
         let (first, last) = self.refused.take()?;
+        // Those above it may still come, or not.
+        self.refused = (last > n).then_some((first.max(n + 1), last));
         let last = last.min(n.saturating_sub(1));
         (first <= last).then_some(Request::PassOver {
             session,
@@ -342,7 +354,7 @@ impl Member {
         }
     }
 
-    /// The home answered something this member asked.
+    /// The leader answered something this member asked.
     pub fn answer(&mut self, answer: Answer) -> Vec<Action> {
         let send = match answer {
             Answer::Acked { n, seq, .. } => {
@@ -381,14 +393,16 @@ impl Member {
                 self.hold(n);
                 return Vec::new();
             }
+            // Nothing a member asks for.
+            Answer::Present { .. } => return Vec::new(),
         };
         vec![Action::Send(send)]
     }
 
-    /// The home did not answer in time.
+    /// The leader did not answer in time.
     pub fn unavailable(&mut self, n: u64) -> Vec<Action> {
         if n == 0 {
-            // Its messages are answered by what the home remembers, whatever is said here.
+            // Its messages are answered by what the leader remembers, whatever is said here.
             self.hold(0);
             return Vec::new();
         }
@@ -397,16 +411,38 @@ impl Member {
         vec![Action::Send(Outgoing::Err {
             n: Some(n),
             error: "unavailable".into(),
-            message: "the room's home does not answer; send it again with the same n".into(),
+            message: "the leader of the room's log does not answer; send it again with the same n"
+                .into(),
             limit: None,
         })]
     }
 
-    /// More is waiting for the home than may.
+    /// More is waiting for the room's leader than may: the message that was to be passed on last,
+    /// and what was to be told before it, were not.
     pub fn busy(&mut self, n: u64, limit: usize) -> Vec<Action> {
+        let why = "too much waits for the leader of the room's log; send it again with the same n";
+        self.not_passed_on(n, "busy", why.into(), limit as u64)
+    }
+
+    /// The same, because the room's members at this edge publish more than they may together.
+    pub fn room_too_fast(&mut self, n: u64, limit: u32) -> Vec<Action> {
+        let why = format!(
+            "the room's members at this edge may publish {limit} messages a second together; send \
+             it later with the same n"
+        );
+        self.not_passed_on(n, "room_rate_limited", why, limit.into())
+    }
+
+    fn not_passed_on(
+        &mut self,
+        n: u64,
+        slug: &'static str,
+        why: String,
+        limit: u64,
+    ) -> Vec<Action> {
         self.answered(n);
-        let why = "too much waits for the room's home; send it again with the same n";
-        self.refuse((n > 0).then_some(n), "busy", why.into(), Some(limit as u64))
+        (self.passed_on, self.refused) = self.before;
+        self.refuse(Some(n), slug, why, Some(limit))
     }
 
     fn answered(&mut self, _n: u64) {
@@ -440,7 +476,7 @@ impl Member {
                 vec![Action::Send(Outgoing::Err {
                     n: None,
                     error: "unavailable".into(),
-                    message: "the room's home does not answer; the welcome follows when it does"
+                    message: "the leader of the room's log does not answer; the welcome follows when it does"
                         .into(),
                     limit: None,
                 })]
@@ -531,6 +567,15 @@ impl Member {
             view.state(STATE_BYTES).into_iter(),
         );
         actions
+    }
+
+    /// This edge is about to stop.
+    pub fn goaway(&mut self, leaving: &Leaving) -> Vec<Action> {
+        let deadline_ms = u64::try_from(leaving.deadline.as_millis()).unwrap_or(u64::MAX);
+        vec![Action::Send(Outgoing::Goaway {
+            deadline_ms,
+            alternatives: leaving.alternatives.clone(),
+        })]
     }
 
     /// Looks at the clock. Called at least every second.

@@ -2,15 +2,19 @@
 //! (docs/messages.md).
 //!
 //! Pure: [`wire`] (what is said, in JSON and CBOR), [`member`] (one member's conversation),
-//! [`view`] (what is held of a room), [`outbox`] (what the room's home has not answered yet), [`finder`] (which member of a placement
-//! group leads).
-//! Around them `hub` joins a room to its home, and `socket` a member to its room.
+//! [`view`] (what is held of a room), [`outbox`] (what the leader of the room's log has not answered yet), [`finder`] (which member of a placement
+//! group leads), [`presence`] (who is here, and when the room is told so), [`pace`] (when members
+//! are woken), [`leaving`] (where they are sent).
+//! Around them `hub` joins a room to the leader of its log, and `socket` a member to its room.
 
 mod backbone;
 pub mod finder;
 mod hub;
+pub mod leaving;
 pub mod member;
 pub mod outbox;
+pub mod pace;
+pub mod presence;
 mod rate;
 mod socket;
 pub mod view;
@@ -33,15 +37,22 @@ use longspan_proto::{
     time::Time,
 };
 use longspan_relay::node::Handle;
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::hub::Hub;
+use self::{hub::Hub, leaving::Leaving};
 use crate::{
     auth::{Access, Denied},
     rooms::{Rooms, TooMany},
 };
 
 pub(crate) use socket::router;
+
+/// How often an edge that is about to stop looks whether its members are gone.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Decides whether the bearer of a token (if there is one) may join a room.
 pub(crate) type Authorize =
@@ -59,6 +70,16 @@ pub struct Limits {
     pub view: view::Limits,
     /// Of each room.
     pub outbox: outbox::Limits,
+    /// Messages a second that this edge's members of a room publish together in the long run; one
+    /// more is answered `room_rate_limited`. Each of them goes to every member.
+    pub room_rate: u32,
+    /// The same at once.
+    pub room_burst: u32,
+    /// Whether rooms are told who of their members is here.
+    pub presence: bool,
+    /// How long members are given to go elsewhere before the edge stops; and a second for every
+    /// thousand of them, so that the others are not overrun.
+    pub goaway: Duration,
     /// How long a room is followed past its last member, for whoever reconnects.
     pub linger: Duration,
     /// A member who does not take what is sent for so long is closed.
@@ -72,6 +93,10 @@ impl Default for Limits {
             member: member::Limits::default(),
             view: view::Limits::default(),
             outbox: outbox::Limits::default(),
+            room_rate: 1_000,
+            room_burst: 2_000,
+            presence: true,
+            goaway: Duration::from_secs(5),
             linger: Duration::from_secs(30),
             write: Duration::from_secs(20),
         }
@@ -90,6 +115,8 @@ pub(crate) struct Messages {
     keys: AtomicU64,
     tasks: TaskTracker,
     stop: CancellationToken,
+    /// Set once this edge is about to stop.
+    leaving: watch::Sender<Option<Leaving>>,
 }
 
 /// Why a member was not let in.
@@ -97,6 +124,8 @@ pub(crate) struct Messages {
 enum Crowded {
     #[error("this edge has {limit} members, the limit; try another")]
     Members { limit: usize },
+    #[error("this edge is about to stop; try {}", alternatives.join(", "))]
+    Leaving { alternatives: Vec<String> },
     #[error(transparent)]
     Rooms(#[from] TooMany),
 }
@@ -123,7 +152,28 @@ impl Messages {
             keys: AtomicU64::new(1),
             tasks,
             stop,
+            leaving: watch::Sender::new(None),
         }
+    }
+
+    /// Tells members to go elsewhere, and waits until they are gone, or were given time enough.
+    pub(crate) async fn leave(&self) {
+        let members = self.members.load(Ordering::Relaxed);
+        let leaving = Leaving::new(
+            &self.node.directory().borrow(),
+            self.node.id(),
+            members,
+            self.limits.goaway,
+        );
+        let deadline = leaving.deadline;
+        tracing::info!(members, ?deadline, "members are told to go");
+        self.leaving.send_replace(Some(leaving));
+        let gone = async {
+            while self.members.load(Ordering::Relaxed) > 0 {
+                sleep(LOOK).await;
+            }
+        };
+        let _ = timeout(deadline, gone).await;
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<RoomName, Arc<Hub>>> {
@@ -136,6 +186,10 @@ impl Messages {
 
     /// Lets a member in: the room's hub, and the member's place at it.
     fn enter(self: &Arc<Self>, name: &RoomName) -> Result<hub::Place, Crowded> {
+        if let Some(leaving) = &*self.leaving.borrow() {
+            let alternatives = leaving.alternatives.clone();
+            return Err(Crowded::Leaving { alternatives });
+        }
         let limit = self.limits.members;
         let counted = self
             .members
@@ -174,6 +228,12 @@ impl Messages {
 /// A member who is counted.
 struct Counted(Arc<Messages>);
 
+impl Counted {
+    fn messages(&self) -> &Messages {
+        &self.0
+    }
+}
+
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.members.fetch_sub(1, Ordering::Relaxed);
@@ -185,7 +245,7 @@ fn describe() {
     describe_histogram!(
         "longspan_log_ack_seconds",
         Unit::Seconds,
-        "From a member's message reaching its edge to the ack of the room's home."
+        "From a member's message reaching its edge to the ack of the leader of the room's log."
     );
     describe_counter!(
         "longspan_log_gaps_total",

@@ -1,6 +1,6 @@
-//! What an edge's members of a room have said and the room's home has not answered yet. Pure.
+//! What an edge's members of a room have said and the leader of the room's log has not answered yet. Pure.
 //!
-//! The order is kept over reconnects: everything unanswered is sent again, and the home answers
+//! The order is kept over reconnects: everything unanswered is sent again, and the leader answers
 //! what it knows already with its first place.
 
 use std::{collections::VecDeque, time::Duration};
@@ -9,7 +9,10 @@ use bytes::{Bytes, BytesMut};
 use longspan_proto::{
     ids::SessionId,
     time::Time,
-    wire::room::{Answer, Request},
+    wire::{
+        room::{Answer, Request},
+        roster::Roster,
+    },
 };
 
 /// How much a room's members may have unanswered.
@@ -104,7 +107,10 @@ impl Outbox {
     ) -> Result<(), Full> {
         let (session, n) = match request {
             Request::Publish(message) => (message.session, message.n),
-            Request::Ask { session } | Request::PassOver { session, .. } => (*session, 0),
+            Request::Ask { session }
+            | Request::PassOver { session, .. }
+            | Request::Roster(Roster { session, .. })
+            | Request::Beat { session } => (*session, 0),
         };
         let written: Vec<Bytes> = lead.iter().chain([request]).map(written).collect();
         let size: usize = written.iter().map(Bytes::len).sum();
@@ -155,11 +161,13 @@ impl Outbox {
         Some(next.written.clone())
     }
 
-    /// The home answered; whom this is for. Nobody, if it was given up.
+    /// The leader answered; whom this is for. Nobody, if it was given up.
     pub fn answered(&mut self, answer: &Answer) -> Option<Done> {
         let (session, n) = match answer {
             Answer::Acked { session, n, .. } | Answer::Refused { session, n, .. } => (*session, *n),
             Answer::Held { session, .. } => (*session, 0),
+            // Nobody waits for it here.
+            Answer::Present { .. } => return None,
         };
         self.take(session, n)
     }

@@ -32,7 +32,7 @@ use tokio_tungstenite::tungstenite::{self, error::ProtocolError};
 
 use super::{
     Crowded, Messages,
-    hub::{FromHome, Place},
+    hub::{FromLeader, NotAsked, Place},
     member::{Action, CLOSE_AWAY, CLOSE_POLICY, Member},
     wire::{self, Encoding, Invalid, Outgoing},
 };
@@ -71,6 +71,11 @@ impl From<Crowded> for ApiError {
     fn from(crowded: Crowded) -> ApiError {
         match crowded {
             Crowded::Rooms(rooms) => rooms.into(),
+            Crowded::Leaving { .. } => ApiError::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "going_away",
+                crowded.to_string(),
+            ),
             Crowded::Members { limit } => ApiError::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "too_many_members",
@@ -104,7 +109,8 @@ async fn open(
             tasks.track_future(async move {
                 let now = messages.now();
                 let limits = messages.limits.member;
-                let member = Member::new(now, limits, access.room.clone(), name, access.talk);
+                let (room, grants) = (access.room.clone(), access.grants.clone());
+                let member = Member::new(now, limits, room, name, grants);
                 Connection {
                     messages: &messages,
                     session: Session::new("ws"),
@@ -112,6 +118,7 @@ async fn open(
                     encoding,
                     member,
                     place,
+                    hidden: access.hidden,
                 }
                 .run(expiry(&access))
                 .await;
@@ -183,6 +190,8 @@ struct Connection<'a> {
     encoding: Encoding,
     member: Member,
     place: Place,
+    /// Presence does not tell of this member.
+    hidden: bool,
 }
 
 /// The connection is over.
@@ -197,6 +206,9 @@ impl Connection<'_> {
     async fn talk(&mut self, expired: impl Future<Output = ()>) -> Result<(), Over> {
         tokio::pin!(expired);
         let stop = self.messages.stop.clone();
+        let mut leaving = self.messages.leaving.subscribe();
+        // Told while the connection was being made.
+        leaving.mark_changed();
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut more = false;
@@ -204,8 +216,8 @@ impl Connection<'_> {
             let actions = tokio::select! {
                 said = self.socket.recv() => self.said(said).await?,
                 Some(news) = self.place.answers.recv() => match news {
-                    FromHome::Answer(answer) => self.member.answer(answer),
-                    FromHome::Unavailable { n } => self.member.unavailable(n),
+                    FromLeader::Answer(answer) => self.member.answer(answer),
+                    FromLeader::Unavailable { n } => self.member.unavailable(n),
                 },
                 _ = self.place.changed.changed() => Vec::new(),
                 () = std::future::ready(()), if more => Vec::new(),
@@ -213,6 +225,10 @@ impl Connection<'_> {
                 () = &mut expired => {
                     return self.close(CLOSE_POLICY, "token_expired", "the token is over").await;
                 }
+                Ok(()) = leaving.changed() => match &*leaving.borrow_and_update() {
+                    Some(leaving) => self.member.goaway(leaving),
+                    None => Vec::new(),
+                },
                 () = stop.cancelled() => {
                     return self.close(CLOSE_AWAY, "going_away", "this edge shuts down").await;
                 }
@@ -221,6 +237,9 @@ impl Connection<'_> {
             let now = self.messages.now();
             let news = self.place.hub.view(|view| self.member.pull(now, view));
             more = !news.is_empty();
+            if let Some(name) = self.member.present().filter(|_| !self.hidden) {
+                self.place.is_present(name);
+            }
             self.act(news).await?;
         }
     }
@@ -276,7 +295,12 @@ impl Connection<'_> {
         let asked = self.place.hub.ask(now, self.place.key, lead, request);
         match (asked, request) {
             (Ok(()), _) => Vec::new(),
-            (Err(full), Request::Publish(message)) => self.member.busy(message.n, full.limit),
+            (Err(NotAsked::Busy { limit }), Request::Publish(message)) => {
+                self.member.busy(message.n, limit)
+            }
+            (Err(NotAsked::TooFast { limit }), Request::Publish(message)) => {
+                self.member.room_too_fast(message.n, limit)
+            }
             (Err(_), _) => self.member.unavailable(0),
         }
     }

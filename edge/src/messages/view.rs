@@ -5,14 +5,23 @@
 //! gap and the state once the messages it missed are gone.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
 };
 
-use longspan_proto::wire::envelope::{Class, Envelope};
+use longspan_proto::wire::{
+    envelope::{Class, Envelope},
+    roster,
+};
 use longspan_relay::roomlog::Snapshot;
 
 use super::wire::{Event, StateEntry};
+
+/// What is read of the summary that stands for many members.
+#[derive(serde::Deserialize)]
+struct Summary {
+    count: u64,
+}
 
 /// How much a room may hold here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +71,10 @@ pub struct View {
     /// Without a hole, the last one at `seq`.
     events: VecDeque<Arc<Event>>,
     bytes: usize,
-    ephemeral: VecDeque<Arc<Event>>,
+    /// None: a newer one of the same label came.
+    ephemeral: VecDeque<Option<Arc<Event>>>,
+    /// Where the newest one of a label stands, counted from the first ever.
+    labels: HashMap<Label, u64>,
     /// How many ephemeral messages came before those held.
     ephemeral_gone: u64,
 }
@@ -114,6 +126,7 @@ impl View {
             events: VecDeque::new(),
             bytes: 0,
             ephemeral: VecDeque::new(),
+            labels: HashMap::new(),
             ephemeral_gone: 0,
         }
     }
@@ -194,11 +207,30 @@ impl View {
         Applied::New
     }
 
-    /// Takes an ephemeral message.
+    /// Takes an ephemeral message. An older one of the same label (writer, topic, key) is of no use
+    /// any more to a reader who has not seen it.
     pub fn apply_ephemeral(&mut self, message: Envelope) {
-        self.ephemeral.push_back(Arc::new(Event::new(message)));
+        let at = self.ephemeral_gone + self.ephemeral.len() as u64;
+        if let Some(label) = label(&message)
+            && let Some(older) = self.labels.insert(label, at)
+            && let Some(slot) = self
+                .ephemeral
+                .get_mut((older - self.ephemeral_gone) as usize)
+        {
+            *slot = None;
+        }
+        self.ephemeral
+            .push_back(Some(Arc::new(Event::new(message))));
         if self.ephemeral.len() > self.limits.ephemeral {
-            self.ephemeral.pop_front();
+            // The newest of its label is what is left of it.
+            if let Some(label) = self
+                .ephemeral
+                .pop_front()
+                .flatten()
+                .and_then(|e| label(e.message()))
+            {
+                self.labels.remove(&label);
+            }
             self.ephemeral_gone += 1;
         }
     }
@@ -217,6 +249,13 @@ impl View {
     fn clear_events(&mut self) {
         self.events.clear();
         self.bytes = 0;
+    }
+
+    /// How many members the room counts, where they are too many to be named.
+    pub fn crowd(&self) -> Option<u64> {
+        let summary = self.keys.get(roster::TOPIC)?;
+        let read = ciborium::from_reader::<Summary, _>(&summary.message().body[..]);
+        read.ok().map(|summary| summary.count)
     }
 
     /// A reader who begins now.
@@ -264,12 +303,17 @@ impl View {
             taken.push(event.clone());
         }
         let skip = cursor.ephemeral.saturating_sub(self.ephemeral_gone) as usize;
-        let fresh = self.ephemeral.iter().skip(skip);
-        let room = messages.saturating_sub(taken.len());
-        let before = taken.len();
-        taken.extend(fresh.take(room).cloned());
-        let base = cursor.ephemeral.max(self.ephemeral_gone);
-        cursor.ephemeral = base + (taken.len() - before) as u64;
+        cursor.ephemeral = cursor.ephemeral.max(self.ephemeral_gone);
+        for slot in self.ephemeral.iter().skip(skip) {
+            if let Some(event) = slot {
+                size += event.message().body.len() + 128;
+                if taken.len() >= messages || (size > bytes && !taken.is_empty()) {
+                    break;
+                }
+                taken.push(event.clone());
+            }
+            cursor.ephemeral += 1;
+        }
         if taken.is_empty() {
             Next::Nothing
         } else {
@@ -302,6 +346,14 @@ impl View {
         }
         chunks
     }
+}
+
+/// Who wrote it, about what, under which key.
+type Label = (String, String, String);
+
+fn label(message: &Envelope) -> Option<Label> {
+    let key = message.key.clone()?;
+    Some((message.from.clone(), message.topic.clone(), key))
 }
 
 #[cfg(test)]

@@ -19,15 +19,24 @@ pub const LESSON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../assets/sample-
 
 /// A token for the room `math`, good for a minute.
 pub fn token(identity: &str, grants: Value) -> String {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let mut video = json!({"room": "math", "roomJoin": true});
+    let mut claims = claims(identity);
     for (name, value) in grants.as_object().unwrap() {
-        video[name] = value.clone();
+        claims["video"][name] = value.clone();
     }
+    sign(&claims)
+}
+
+/// What such a token says.
+pub fn claims(identity: &str) -> Value {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let exp = now.unwrap().as_secs() + 60;
-    let claims = json!({"iss": "school", "sub": identity, "exp": exp, "video": video});
+    let video = json!({"room": "math", "roomJoin": true});
+    json!({"iss": "school", "sub": identity, "exp": exp, "video": video})
+}
+
+pub fn sign(claims: &Value) -> String {
     let key = EncodingKey::from_secret(SECRET.as_bytes());
-    jsonwebtoken::encode(&Header::default(), &claims, &key).unwrap()
+    jsonwebtoken::encode(&Header::default(), claims, &key).unwrap()
 }
 
 fn ffmpeg(args: &[&str]) -> Command {

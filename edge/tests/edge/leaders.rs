@@ -72,11 +72,13 @@ fn check(told: &[Told]) {
 async fn members_notice_nothing_of_a_leader_s_death() {
     let mut logs = Logs::new().await;
     let ordered = EACH - EACH / EPHEMERAL;
-    let mut talking = Vec::new();
+    // All are there before the first word.
+    let mut members = Vec::new();
     for session in 1..=3 {
-        let member = logs.join(session).await;
-        talking.push(tokio::spawn(talk(member, 3 * ordered as usize)));
+        members.push(logs.join(session).await);
     }
+    let talk = |member| tokio::spawn(talk(member, 3 * ordered as usize));
+    let talking: Vec<_> = members.into_iter().map(talk).collect();
     let leader = logs.leader().await;
     logs.relays[leader].kill();
     let mut told = Vec::new();

@@ -1,6 +1,6 @@
-//! Relays that keep a room's log together, an edge beside them, and members with WebSockets.
+//! Relays that keep a room's log together, edges beside them, and members with WebSockets.
 
-use std::net::SocketAddr;
+use std::{collections::VecDeque, net::SocketAddr};
 
 use futures_util::{SinkExt, StreamExt};
 use longspan_edge::{Config, Edge, Handle, Limits, auth};
@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use tokio::{net::TcpStream, runtime::Runtime};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{Message, client::IntoClientRequest},
+    tungstenite::{Error, Message, client::IntoClientRequest},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +26,9 @@ use super::backbone::{PATIENCE, POLL, eventually};
 
 const GROUP: u64 = 9;
 const RELAYS: [&str; 3] = ["a", "b", "c"];
+
+pub const JSON: &str = "longspan.v1+json";
+pub const CBOR: &str = "longspan.v1+cbor";
 
 pub struct Relay {
     config: node::Config,
@@ -101,45 +104,109 @@ impl Drop for Relay {
     }
 }
 
+/// A running edge, in a runtime of its own.
+pub struct Beside {
+    handle: Option<Handle>,
+    id: NodeId,
+    address: SocketAddr,
+    http: SocketAddr,
+    shutdown: CancellationToken,
+    runtime: Option<Runtime>,
+}
+
+impl Beside {
+    async fn start(config: Config) -> Beside {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let edge = runtime.spawn(Edge::bind(config)).await.unwrap().unwrap();
+        let handle = edge.handle();
+        let shutdown = CancellationToken::new();
+        let mut beside = Beside {
+            id: handle.node().id().clone(),
+            address: handle.node().address(),
+            handle: Some(handle),
+            http: edge.addresses().http,
+            shutdown: shutdown.clone(),
+            runtime: None,
+        };
+        runtime.spawn(edge.run(shutdown));
+        beside.runtime = Some(runtime);
+        beside
+    }
+
+    fn node(&self) -> Option<&node::Handle> {
+        self.handle.as_ref().map(Handle::node)
+    }
+
+    /// What other edges tell of it.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.http)
+    }
+
+    /// As an operator stops it.
+    pub fn stop(&self) {
+        self.shutdown.cancel();
+    }
+
+    /// As if by `kill -9`.
+    pub fn kill(&mut self) {
+        self.handle = None;
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
 pub struct Logs {
     pub relays: Vec<Relay>,
-    edge: Handle,
-    http: SocketAddr,
-    edge_address: SocketAddr,
-    shutdown: CancellationToken,
+    pub edges: Vec<Beside>,
 }
 
 impl Logs {
+    /// With one edge that everybody may enter. Nobody is told who is there.
     pub async fn new() -> Logs {
+        let mut limits = Limits::default();
+        limits.messages.presence = false;
+        Logs::with(1, true, limits).await
+    }
+
+    /// With so many edges, open or with [`SECRET`](super::client::SECRET).
+    pub async fn with(edges: usize, open: bool, limits: Limits) -> Logs {
         let ca = Ca::new();
         let mut relays = Vec::new();
         for name in RELAYS {
             relays.push(Relay::new(&ca, name).await);
         }
-        let mut node = ca.config("edge-1", Role::Edge);
-        node.limits.attachments = RELAYS.len();
-        let any = ([127, 0, 0, 1], 0).into();
-        let auth = auth::Config {
-            open: true,
-            jwt_keys: Default::default(),
-        };
-        let edge = Edge::bind(Config {
-            node,
-            http: any,
-            rtmp: any,
-            auth,
-            limits: Limits::default(),
-        });
-        let edge = edge.await.unwrap();
-        let shutdown = CancellationToken::new();
-        let logs = Logs {
+        let mut logs = Logs {
             relays,
-            edge: edge.handle(),
-            http: edge.addresses().http,
-            edge_address: edge.handle().node().address(),
-            shutdown: shutdown.clone(),
+            edges: Vec::new(),
         };
-        tokio::spawn(edge.run(shutdown));
+        for at in 1..=edges {
+            let mut node = ca.config(&format!("edge-{at}"), Role::Edge);
+            node.limits.attachments = RELAYS.len();
+            let any = ([127, 0, 0, 1], 0).into();
+            let auth = auth::Config {
+                open,
+                jwt_keys: [("school".to_owned(), super::client::SECRET.to_owned())].into(),
+            };
+            let edge = Beside::start(Config {
+                node,
+                http: any,
+                rtmp: any,
+                auth,
+                limits,
+            });
+            logs.edges.push(edge.await);
+        }
         logs.tell_world();
         let members = (1..).zip(&logs.relays).map(|(number, relay)| GroupMember {
             number,
@@ -163,8 +230,9 @@ impl Logs {
                 .tell_groups(Groups { groups });
         }
         logs.leader().await;
-        eventually("the edge is attached", || {
-            logs.edge.node().attached().len() == RELAYS.len()
+        eventually("the edges are attached", || {
+            let mut nodes = logs.edges.iter().filter_map(Beside::node);
+            nodes.all(|node| node.attached().len() == RELAYS.len())
         })
         .await;
         logs
@@ -177,9 +245,12 @@ impl Logs {
             let info = info(&relay.config.node, Role::Relay, relay.config.listen);
             directory.nodes.insert(info.id.clone(), info);
         }
-        let mut edge = info(self.edge.node().id(), Role::Edge, self.edge_address);
-        edge.attached = RELAYS.map(|name| NodeId::new(name).unwrap()).to_vec();
-        directory.nodes.insert(edge.id.clone(), edge);
+        for beside in &self.edges {
+            let mut edge = info(&beside.id, Role::Edge, beside.address);
+            edge.attached = RELAYS.map(|name| NodeId::new(name).unwrap()).to_vec();
+            edge.http_url = beside.url();
+            directory.nodes.insert(edge.id.clone(), edge);
+        }
         for relay in &self.relays {
             let mut fixed = Fixed {
                 directory: directory.clone(),
@@ -192,10 +263,12 @@ impl Logs {
                 handle.set_world(fixed);
             }
         }
-        self.edge.node().set_world(Fixed {
-            directory,
-            ..Fixed::default()
-        });
+        for node in self.edges.iter().filter_map(Beside::node) {
+            node.set_world(Fixed {
+                directory: directory.clone(),
+                ..Fixed::default()
+            });
+        }
     }
 
     /// The place of the relay that says it leads, once one does.
@@ -206,22 +279,63 @@ impl Logs {
 
     /// A member of the room that joined.
     pub async fn join(&self, session: u8) -> Member {
-        let url = format!("ws://{}/rooms/math/messages", self.http);
+        self.join_at(0, session, None, JSON).await.0
+    }
+
+    /// A member that joined at that edge, with a token or without; and its welcome.
+    pub async fn join_at(
+        &self,
+        edge: usize,
+        session: u8,
+        token: Option<&str>,
+        protocol: &str,
+    ) -> (Member, Value) {
+        let hello = json!({ "t": "hello", "session": format!("{session:02x}").repeat(16) });
+        let mut member = self.connect(edge, token, protocol).await;
+        member.send(hello).await;
+        let welcome = self.welcome(edge, &mut member).await;
+        (member, welcome)
+    }
+
+    /// A connection that has said nothing yet.
+    pub async fn connect(&self, edge: usize, token: Option<&str>, protocol: &str) -> Member {
+        self.try_connect(edge, token, protocol).await.unwrap()
+    }
+
+    /// The same, or what the edge answers instead.
+    pub async fn try_connect(
+        &self,
+        edge: usize,
+        token: Option<&str>,
+        protocol: &str,
+    ) -> Result<Member, Value> {
+        let http = self.edges[edge].http;
+        let query = token.map_or(String::new(), |token| format!("?token={token}"));
+        let url = format!("ws://{http}/rooms/math/messages{query}");
         let mut request = url.into_client_request().unwrap();
-        let protocol = "longspan.v1+json".parse().unwrap();
         request
             .headers_mut()
-            .insert("sec-websocket-protocol", protocol);
-        let (socket, _) = connect_async(request).await.unwrap();
-        let mut member = Member { socket };
-        let session = format!("{session:02x}").repeat(16);
-        member
-            .send(json!({ "t": "hello", "session": session }))
-            .await;
+            .insert("sec-websocket-protocol", protocol.parse().unwrap());
+        match connect_async(request).await {
+            Ok((socket, _)) => Ok(Member {
+                socket,
+                cbor: protocol == CBOR,
+                events: VecDeque::new(),
+            }),
+            Err(Error::Http(answer)) => {
+                Err(serde_json::from_slice(answer.body().as_deref().unwrap_or_default()).unwrap())
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Waits for the welcome of whoever said hello.
+    pub async fn welcome(&self, edge: usize, member: &mut Member) -> Value {
+        let node = self.edges[edge].node().expect("it runs");
         let welcome = async {
             loop {
                 // The edge watches the room once somebody is in it.
-                self.edge.node().tell_room(RoomState {
+                node.tell_room(RoomState {
                     tenant: "default".into(),
                     room: "math".into(),
                     revision: 1,
@@ -232,34 +346,40 @@ impl Logs {
                 if let Ok(word) = tokio::time::timeout(POLL, member.next()).await
                     && word["t"] == "welcome"
                 {
-                    break;
+                    break word;
                 }
             }
         };
         tokio::time::timeout(PATIENCE, welcome)
             .await
-            .expect("a welcome");
-        member
-    }
-}
-
-impl Drop for Logs {
-    fn drop(&mut self) {
-        self.shutdown.cancel();
+            .expect("a welcome")
     }
 }
 
 /// A member's connection.
+#[derive(Debug)]
 pub struct Member {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    cbor: bool,
+    /// Events that were heard and not looked at.
+    events: VecDeque<Value>,
 }
 
 impl Member {
     pub async fn send(&mut self, word: Value) {
-        self.socket
-            .send(Message::text(word.to_string()))
-            .await
-            .expect("the edge listens");
+        let message = match self.cbor {
+            false => Message::text(word.to_string()),
+            true => {
+                let mut out = Vec::new();
+                ciborium::into_writer(&word, &mut out).unwrap();
+                Message::binary(out)
+            }
+        };
+        self.send_raw(message).await;
+    }
+
+    pub async fn send_raw(&mut self, message: Message) {
+        self.socket.send(message).await.expect("the edge listens");
     }
 
     pub async fn publish(&mut self, n: u64, class: &str) {
@@ -269,14 +389,76 @@ impl Member {
 
     /// The next word. Cancel safe.
     pub async fn next(&mut self) -> Value {
+        match self.next_or_close().await {
+            Ok(word) => word,
+            Err(close) => panic!("the edge closed: {close:?}"),
+        }
+    }
+
+    /// The next word, or the code and reason with which the edge closed. Cancel safe.
+    pub async fn next_or_close(&mut self) -> Result<Value, Option<(u16, String)>> {
         loop {
             match self.socket.next().await {
-                Some(Ok(Message::Text(text))) => return serde_json::from_str(&text).unwrap(),
-                Some(Ok(Message::Close(frame))) => panic!("the edge closed: {frame:?}"),
-                Some(Ok(_)) => {}
-                other => panic!("the connection broke: {other:?}"),
+                Some(Ok(Message::Text(text))) if !self.cbor => {
+                    return Ok(serde_json::from_str(&text).unwrap());
+                }
+                Some(Ok(Message::Binary(bytes))) if self.cbor => {
+                    return Ok(ciborium::from_reader(&bytes[..]).unwrap());
+                }
+                Some(Ok(Message::Close(frame))) => {
+                    return Err(frame.map(|f| (f.code.into(), f.reason.to_string())));
+                }
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                Some(Ok(other)) => panic!("in the wrong frame: {other:?}"),
+                Some(Err(_)) | None => return Err(None),
             }
         }
+    }
+
+    /// Keeps events of the room for [`Member::event`]; gives back what is none.
+    fn keep(&mut self, word: Value) -> Option<Value> {
+        match word["t"].as_str() {
+            Some("ev") => self.events.push_back(word),
+            Some("evs") => {
+                let events = word["evs"].as_array().unwrap();
+                self.events.extend(events.iter().cloned());
+            }
+            _ => return Some(word),
+        }
+        None
+    }
+
+    /// The next word that is not an event of the room.
+    pub async fn answer(&mut self) -> Value {
+        let answer = async {
+            loop {
+                let word = self.next().await;
+                if let Some(word) = self.keep(word) {
+                    return word;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, answer)
+            .await
+            .expect("an answer")
+    }
+
+    /// The next event of the room that is as wanted; one by one also from batches.
+    pub async fn event(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+        let event = async {
+            loop {
+                while let Some(event) = self.events.pop_front() {
+                    if wanted(&event) {
+                        return event;
+                    }
+                }
+                let word = self.next().await;
+                self.keep(word);
+            }
+        };
+        tokio::time::timeout(PATIENCE, event)
+            .await
+            .expect("an event as wanted")
     }
 }
 

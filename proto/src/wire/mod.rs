@@ -11,6 +11,7 @@ pub mod fragment;
 mod frame;
 pub mod probe;
 pub mod room;
+pub mod roster;
 pub mod ticket;
 
 pub use codec::{Error, MAX_VARINT, Reader, Writer, peek_varint};

@@ -1,10 +1,11 @@
-//! What an edge and a room's home say on the calls `publish` and `state` (WIRE.md, "Room calls").
+//! What an edge and the leader of a room's group say on the calls `publish` and `state` (WIRE.md, "Room calls").
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{
     codec::{Error, Reader, Writer},
     envelope::Envelope,
+    roster::Roster,
 };
 use crate::ids::{Generation, NodeId, SessionId};
 
@@ -41,6 +42,15 @@ pub enum Request {
         /// The session.
         session: SessionId,
     },
+    /// These are the edge's members of the room. Answered by
+    /// [`Answer::Present`], or [`Answer::Refused`] with the version as n.
+    Roster(Roster),
+    /// The edge is alive, and these are still its members. Answered by
+    /// [`Answer::Present`].
+    Beat {
+        /// The edge's own session in the room.
+        session: SessionId,
+    },
 }
 
 /// Down, on a `publish` call.
@@ -74,6 +84,13 @@ pub enum Answer {
         session: SessionId,
         /// The highest number held; 0 for none.
         n: u64,
+    },
+    /// The answer to [`Request::Roster`] and [`Request::Beat`].
+    Present {
+        /// The edge's own session in the room.
+        session: SessionId,
+        /// Which of its rosters is held; 0 for none: it is to be told again.
+        version: u64,
     },
 }
 
@@ -162,6 +179,14 @@ impl Request {
                 out.put_u8(3);
                 out.put_slice(&session.0);
             }
+            Request::Roster(roster) => {
+                out.put_u8(4);
+                roster.encode(out);
+            }
+            Request::Beat { session } => {
+                out.put_u8(5);
+                out.put_slice(&session.0);
+            }
         }
     }
 
@@ -176,6 +201,10 @@ impl Request {
                 last: r.varint("last")?,
             },
             3 => Request::Ask {
+                session: SessionId(r.array("session")?),
+            },
+            4 => Request::Roster(Roster::decode(&mut r)?),
+            5 => Request::Beat {
                 session: SessionId(r.array("session")?),
             },
             value => return Err(unknown("request", value)),
@@ -212,6 +241,11 @@ impl Answer {
                 out.put_slice(&session.0);
                 out.varint(*n);
             }
+            Answer::Present { session, version } => {
+                out.put_u8(4);
+                out.put_slice(&session.0);
+                out.varint(*version);
+            }
         }
     }
 
@@ -235,6 +269,10 @@ impl Answer {
                 message: r.text("message", MAX_TEXT)?,
             },
             3 => Answer::Held { session, n },
+            4 => Answer::Present {
+                session,
+                version: n,
+            },
             value => return Err(unknown("answer", value)),
         })
     }
@@ -360,6 +398,18 @@ mod tests {
         };
         golden(pass, 2, &[&session[..], b"\x05\x40\x40"].concat());
         golden(Request::Ask { session: SESSION }, 3, &session);
+        golden(Request::Beat { session: SESSION }, 5, &session);
+        let nobody = Roster {
+            session: SESSION,
+            version: 2,
+            whole: true,
+            count: 0,
+            joins: 1,
+            leaves: 1,
+            names: Vec::new(),
+        };
+        let want = [&session[..], b"\x02\x01\x00\x01\x01\x00"].concat();
+        golden(Request::Roster(nobody), 4, &want);
 
         let acked = Answer::Acked {
             session: SESSION,
@@ -383,6 +433,13 @@ mod tests {
         };
         let want = [&b"\x03"[..], &session, b"\x07"].concat();
         assert_eq!(bytes(|out| held.encode(out)), want);
+
+        let present = Answer::Present {
+            session: SESSION,
+            version: 9,
+        };
+        let want = [&b"\x04"[..], &session, b"\x09"].concat();
+        assert_eq!(bytes(|out| present.encode(out)), want);
 
         let under = Lead::Under(Generation::new(1, 5));
         assert_eq!(
@@ -448,6 +505,7 @@ mod tests {
             for request in [
                 Request::PassOver { session, first: n, last: seq },
                 Request::Ask { session },
+                Request::Beat { session },
                 Request::Publish(envelope(n as usize % 3_000)),
             ] {
                 prop_assert_eq!(Request::decode(bytes(|out| request.encode(out))), Ok(request));
@@ -456,6 +514,7 @@ mod tests {
                 Answer::Acked { session, n, seq },
                 Answer::Refused { session, n, slug, limit, message },
                 Answer::Held { session, n },
+                Answer::Present { session, version: n },
             ] {
                 prop_assert_eq!(Answer::decode(bytes(|out| answer.encode(out))), Ok(answer));
             }

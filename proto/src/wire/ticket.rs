@@ -19,7 +19,7 @@ pub const MAX_COUNTRIES: usize = 32;
 pub const SUBSCRIBE: u8 = 1;
 /// May publish tracks in the room.
 pub const PUBLISH: u8 = 2;
-/// May call the room's home relay.
+/// May call the relays that keep the room's log.
 pub const CALL: u8 = 4;
 
 /// What is allowed, to whom, until when.

@@ -20,7 +20,6 @@ pub(super) fn status(shared: &Shared) -> NodeStatus {
         tracks: stats.tracks as u32,
         relays: count(Role::Relay),
         edges: count(Role::Edge),
-        logs: shared.logs.load(std::sync::atomic::Ordering::Relaxed),
         groups: shared
             .groups
             .as_ref()

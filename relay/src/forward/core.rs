@@ -3,6 +3,7 @@
 //! * `downstream`: subscriptions of peers: merged, kept waiting, refused.
 //! * `upstream`: our subscriptions to peers: asked, confirmed, lost, looked for again.
 //! * `moves`: to a better upstream, make-before-break.
+//! * `shed`: away from a link that is full, a few at a time.
 //! * `life`: what follows from a link's life, without a table's word.
 //! * `feed`: groups and frames into the caches, and out of them when they are full or old.
 //! * `transmit`: from the caches to peers and to consumers inside this node.
@@ -27,6 +28,7 @@ use super::{
     failover::{Failover, Failovers},
     peer::Peer,
     receiver::{self, Receiver},
+    shed::Shedding,
     slab::Slab,
     track::{self, Finishing, Track, earlier},
 };
@@ -58,6 +60,7 @@ pub struct Forwarder {
     /// Such moves under way.
     pub(super) rescues: usize,
     pub(super) failovers: Failovers,
+    pub(super) shedding: Shedding,
     /// Streams to be reset once what was sent on them has had its time to arrive.
     pub(super) late_resets: VecDeque<(Time, PeerKey, StreamKey)>,
     timers: BTreeSet<(Time, track::Key)>,
@@ -92,6 +95,7 @@ impl Forwarder {
             rescue_queue: VecDeque::new(),
             rescues: 0,
             failovers: Failovers::default(),
+            shedding: Shedding::default(),
             late_resets: VecDeque::new(),
             timers: BTreeSet::new(),
             touched: Vec::new(),
@@ -125,6 +129,7 @@ impl Forwarder {
             Input::GroupReset { peer, stream } => self.group_reset(now, peer, stream),
             Input::Routes(routes) => {
                 self.routes = routes;
+                self.watch_full(now);
                 self.ways_changed(now);
             }
             Input::Rtt { peer, rtt } => {
@@ -175,13 +180,14 @@ impl Forwarder {
         let oldest = self.evictable.first().map(|(at, ..)| *at);
         let reset = self.late_resets.front().map(|(at, ..)| *at);
         let evict = oldest.map(|at| at + self.config.cache.max_age);
-        earlier(earlier(track, evict), reset)
+        earlier(earlier(track, evict), earlier(reset, self.shedding.next))
     }
 
     /// Does what is due. Harmless when called early.
     pub fn handle_timeout(&mut self, now: Time) {
         self.evict_old(now);
         self.reset_late(now);
+        self.shed_due(now);
         while let Some((at, key)) = self.timers.first().copied()
             && at <= now
         {

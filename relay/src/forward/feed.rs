@@ -153,6 +153,7 @@ impl Forwarder {
             && track.is_active(peer, sub)
         {
             track.fed_at = Some(now);
+            track.brought += frame.payload.len() as u64;
         }
         let appended = self.put_frame(now, key, group, index, frame, age_us);
         let held = self.tracks.get(key).and_then(|t| t.cache.get(group));

@@ -32,6 +32,7 @@ mod local;
 mod moves;
 mod peer;
 mod receiver;
+mod shed;
 mod slab;
 mod stats;
 #[cfg(test)]

@@ -124,7 +124,11 @@ impl Forwarder {
                 None => Wish::None,
             };
         }
-        ways.retain(|way| !is_full(way) || way.first() == Some(&active.node));
+        ways.retain(|way| {
+            let left = track.shift.shed.as_ref();
+            let left = left.is_some_and(|(from, until)| way[0] == *from && now < *until);
+            !left && (!is_full(way) || way[0] == active.node)
+        });
         let Some(best) = ways.first() else {
             return Wish::None;
         };

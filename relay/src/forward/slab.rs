@@ -99,6 +99,11 @@ impl<T> Slab<T> {
         value.as_mut().filter(|_| *turn == key.turn)
     }
 
+    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        let places = self.places.iter_mut();
+        places.filter_map(|(_, value)| value.as_mut())
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (Key<T>, &T)> {
         self.places
             .iter()

@@ -46,6 +46,8 @@ pub struct Stats {
     pub upstream_lost: u64,
     /// Moves to a better upstream that were completed.
     pub moves_done: u64,
+    /// Tracks that left a full link.
+    pub shed: u64,
     /// Moves given up.
     pub moves_failed: u64,
     /// Moves away from a neighbour in trouble that were given up because it was heard again.

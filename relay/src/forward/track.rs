@@ -97,6 +97,8 @@ pub(super) struct Shift {
     pub(super) held: Option<Time>,
     /// It left the table's way by itself, and looks every hold time whether it may go back.
     pub(super) displaced: bool,
+    /// The neighbour whose link it left because that was full, and until when it stays away.
+    pub(super) shed: Option<(NodeId, Time)>,
 }
 
 /// A track that the upstream said is finished, while its last groups may still be in flight.
@@ -146,6 +148,8 @@ pub(super) struct Track {
     pub(super) tries: Tries,
     /// A node on its way has lost it, and asks for it here.
     pub(super) forsaken: Option<NodeId>,
+    /// Bytes that the active leg brought, counted while a link to this node is full.
+    pub(super) brought: u64,
     /// When the active leg brought a frame last.
     pub(super) fed_at: Option<Time>,
     pub(super) finishing: Option<Finishing>,
@@ -182,6 +186,7 @@ impl Track {
             trouble: None,
             tries: Tries::default(),
             forsaken: None,
+            brought: 0,
             fed_at: None,
             finishing: None,
             unfed: None,

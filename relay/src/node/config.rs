@@ -61,7 +61,7 @@ pub struct Config {
     pub transport: Transport,
     /// How much of each track is kept.
     pub cache: CacheConfig,
-    /// What a relay keeps of the rooms it is home of.
+    /// What a placement group keeps of its rooms; of a group that is made, from then on.
     pub roomlog: roomlog::Limits,
     /// A world that no controller tells: for tests and benches, and for a backbone run by hand.
     pub fixed: Option<Fixed>,

@@ -57,6 +57,11 @@ impl Directory {
 }
 
 impl NodeInfo {
+    /// How far another one is, over the globe.
+    pub fn distance_km(&self, other: &NodeInfo) -> f64 {
+        distance_km(self.lat, self.lon, other.lat, other.lon)
+    }
+
     /// This node's own entry.
     pub(crate) fn of(config: &Config) -> NodeInfo {
         NodeInfo {

@@ -1,10 +1,6 @@
 //! What a running node offers to the process around it.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, atomic::AtomicU32},
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use longspan_proto::{
     control::{GroupStatus, Groups, RoomState},
@@ -139,11 +135,6 @@ impl Handle {
         generation: Generation,
     ) -> Result<(), ClaimError> {
         self.shared.control.release(room, stream, generation).await
-    }
-
-    /// Where the room log tells how many rooms it holds.
-    pub(crate) fn logs(&self) -> Arc<AtomicU32> {
-        self.shared.logs.clone()
     }
 
     /// Replaces the world of a node that runs without a controller (see

@@ -29,6 +29,11 @@ pub(super) fn describe() {
          (stale, evicted, broken) that were not forwarded."
     );
     describe_counter!(
+        "longspan_tracks_shed_total",
+        Unit::Count,
+        "Tracks that were sent another way because the link they came over is full."
+    );
+    describe_counter!(
         "longspan_rejected_total",
         Unit::Count,
         "Connections, calls, probes and subscriptions refused, by reason."
@@ -88,7 +93,7 @@ pub(super) fn describe() {
     describe_counter!(
         "longspan_log_messages_total",
         Unit::Count,
-        "Messages given their place at this node, a room's home, by class."
+        "Messages given their place at this node, the leader of a room's group, by class."
     );
     describe_counter!(
         "longspan_log_duplicates_total",
@@ -136,6 +141,7 @@ pub(super) async fn keep(shared: Arc<Shared>) {
         ] {
             counter!("longspan_frames_dropped_total", "reason" => reason).absolute(count);
         }
+        counter!("longspan_tracks_shed_total").absolute(stats.shed);
         for (reason, count) in stats.refused.iter() {
             let reason = format!("subscription_{reason}");
             counter!("longspan_rejected_total", "reason" => reason).absolute(count);

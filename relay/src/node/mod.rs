@@ -87,7 +87,6 @@ impl Node {
             telling: Mutex::new(()),
             reports: watch::Sender::default(),
             unreachable: watch::Sender::new(BTreeSet::new()),
-            logs: Arc::default(),
             groups,
             stop: CancellationToken::new(),
             endpoint,
@@ -143,12 +142,11 @@ impl Node {
         run(Box::pin(keep_core_told(shared.clone())));
         run(Box::pin(metrics::keep(shared.clone())));
         if shared.config.role == Role::Relay {
-            let limits = shared.config.roomlog.clone();
             let handle = Handle::new(shared.clone());
+            let groups = shared.groups.clone();
             run(Box::pin(roomlog::service::run(
                 handle,
-                shared.groups.clone(),
-                limits,
+                groups,
                 stop.clone(),
             )));
         }

@@ -106,8 +106,7 @@ impl Rooms {
         let told = state.rooms.values().filter_map(|entry| {
             let held = entry.state.borrow();
             let held = held.as_ref()?;
-            let streams = held.streams.iter().map(|s| s.generation).max();
-            Some(held.home_generation.max(streams.unwrap_or(0)))
+            held.streams.iter().map(|s| s.generation).max()
         });
         told.max().unwrap_or(0)
     }

@@ -37,6 +37,8 @@ pub(super) struct Calls {
     proposed: Arc<Semaphore>,
 }
 
+type Reply = oneshot::Sender<Result<Option<Answer>, Unserved>>;
+
 /// An answer that will be there.
 struct Pending {
     answer: oneshot::Receiver<Result<Option<Answer>, Unserved>>,
@@ -159,16 +161,8 @@ impl Calls {
                 return Ok(());
             };
             let (reply, answer) = oneshot::channel();
-            match command(&open.room, request) {
-                Ok(command) => {
-                    let ask = Ask::Do {
-                        group: open.group,
-                        generation: entered.generation,
-                        command,
-                        reply,
-                    };
-                    self.port.ask(ask).await;
-                }
+            match check_room(&open.room, &request) {
+                Ok(()) => self.port.ask(ask(open, entered, request, reply)).await,
                 Err(refused) => drop(reply.send(Ok(Some(refused)))),
             }
             let waits = Pending {
@@ -206,14 +200,10 @@ async fn answer(
     Ok(Over::Done)
 }
 
-fn command(room: &RoomName, request: Request) -> Result<Command, Answer> {
-    let room = room.clone();
-    Ok(match request {
-        Request::Publish(message) if message.room != room => {
-            let refusal = Refusal::WrongClass("the message is for another room");
-            rejected(&refusal);
-            return Err(refusal.answer(message.session, message.n));
-        }
+/// What is asked of the host for a request.
+fn ask(open: &Open, entered: &Entered, request: Request, reply: Reply) -> Ask {
+    let (group, generation, room) = (open.group, entered.generation, open.room.clone());
+    let command = match request {
         Request::Publish(message) => Command::Publish(message),
         Request::PassOver {
             session,
@@ -226,7 +216,35 @@ fn command(room: &RoomName, request: Request) -> Result<Command, Answer> {
             last,
         },
         Request::Ask { session } => Command::Ask { room, session },
-    })
+        Request::Roster(roster) => Command::Roster { room, roster },
+        Request::Beat { session } => {
+            return Ask::Beat {
+                group,
+                generation,
+                room,
+                session,
+                reply,
+            };
+        }
+    };
+    Ask::Do {
+        group,
+        generation,
+        command,
+        reply,
+    }
+}
+
+/// A message may only be for the room that the call is about.
+fn check_room(room: &RoomName, request: &Request) -> Result<(), Answer> {
+    match request {
+        Request::Publish(message) if message.room != *room => {
+            let refusal = Refusal::WrongClass("the message is for another room");
+            rejected(&refusal);
+            Err(refusal.answer(message.session, message.n))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Returns once this node does not lead under the generation that the call was told.

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-/// What a home keeps at most. Each is answered with an error that names it.
+/// What the log of a group keeps at most. Each is answered with an error that names it.
 ///
 /// The size of one message is bounded by the envelope's codec (body 16 KB, key 128 bytes, topic
 /// 64, member 128). The worst room costs `state_bytes` + `history_bytes` + `sessions` × 6 KB.
@@ -13,6 +13,11 @@ pub struct Limits {
     pub sessions: usize,
     /// Keys of a room's state; new keys are refused when full.
     pub keys: usize,
+    /// Keys whose value one member wrote last; its next new one is refused when full, so that nobody
+    /// takes all of the room's.
+    pub member_keys: usize,
+    /// What these cost, in bytes.
+    pub member_bytes: usize,
     /// Bytes of a room's state: keys, topics, members and bodies.
     pub state_bytes: usize,
     /// Ordered messages kept for members who come back; the oldest go first.
@@ -45,6 +50,8 @@ impl Default for Limits {
             rooms: 4_096,
             sessions: 20_000,
             keys: 10_000,
+            member_keys: 2_000,
+            member_bytes: 1 << 20,
             state_bytes: 4 << 20,
             history_messages: 1_024,
             history_bytes: 2 << 20,

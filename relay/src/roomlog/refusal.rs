@@ -1,7 +1,4 @@
-use longspan_proto::{
-    ids::{Generation, SessionId},
-    wire::room::Answer,
-};
+use longspan_proto::{ids::SessionId, wire::room::Answer};
 
 /// Why a message, or a call, was not taken. Nothing changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -64,19 +61,21 @@ pub enum Refusal {
         /// The limit.
         limit: usize,
     },
+    /// The member holds as much of the room's state as it may.
+    #[error("{member:?} holds {limit} {what}; no more are taken of it")]
+    MemberFull {
+        /// Who.
+        member: String,
+        /// Of what.
+        what: &'static str,
+        /// The limit.
+        limit: usize,
+    },
     /// This node has as many rooms as it may.
     #[error("this node holds {limit} rooms; no more are taken")]
     TooManyRooms {
         /// The limit.
         limit: usize,
-    },
-    /// A newer generation is the room's home.
-    #[error("generation {asked} is stale; {held} is known")]
-    StaleGeneration {
-        /// The one asked for.
-        asked: Generation,
-        /// The newest known.
-        held: Generation,
     },
 }
 
@@ -103,8 +102,8 @@ impl Refusal {
             Refusal::WrongClass(_) => "wrong_class",
             Refusal::Conflict { .. } => "conflict",
             Refusal::Full { .. } => "room_full",
+            Refusal::MemberFull { .. } => "member_full",
             Refusal::TooManyRooms { .. } => "too_many_rooms",
-            Refusal::StaleGeneration { .. } => "stale_generation",
         }
     }
 
@@ -117,6 +116,7 @@ impl Refusal {
             Refusal::Conflict { held, .. } => Some(*held),
             Refusal::TooLong { limit, .. }
             | Refusal::Full { limit, .. }
+            | Refusal::MemberFull { limit, .. }
             | Refusal::TooManyRooms { limit } => Some(*limit as u64),
             _ => None,
         }

@@ -1,4 +1,4 @@
-//! The tracks in which a home's messages leave it.
+//! The tracks in which a room's messages leave the leader of its group.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -71,17 +71,6 @@ impl Tracks {
             group: Ephemeral::default(),
         };
         self.rooms.insert(name.clone(), room);
-    }
-
-    /// The room is gone, unless a newer generation has begun.
-    pub fn end(&mut self, name: &RoomName, generation: Generation) {
-        if self
-            .rooms
-            .get(name)
-            .is_some_and(|room| room.generation == generation)
-        {
-            self.rooms.remove(name);
-        }
     }
 
     /// The room is gone.

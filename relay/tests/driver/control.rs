@@ -180,8 +180,13 @@ async fn a_controller_that_comes_back_is_told_everything_anew() {
         tenant: "default".into(),
         room: "math".into(),
         revision: 9,
-        home_relay: "b".into(),
-        home_generation: 12,
+        streams: vec![control::StreamState {
+            stream: "teacher".into(),
+            origin: "b".into(),
+            generation: 12,
+            hls_base: 0,
+            claimed_ms: 0,
+        }],
         ..control::RoomState::default()
     }))
     .await;
@@ -451,7 +456,7 @@ async fn what_a_node_has_to_do_and_the_ways_of_its_tracks_are_told() {
         }
     };
     let status = soon("a status", status).await;
-    assert_eq!((status.subscriptions, status.logs, status.edges), (0, 0, 0));
+    assert_eq!((status.subscriptions, status.edges), (0, 0));
     for (name, tracks) in [("math", 1), ("physics", 0)] {
         seen.say(to_node::Message::Trace(control::Trace {
             id: 3,

@@ -1,6 +1,6 @@
 //! [`Law::Fed`](super::Law::Fed): what a subscriber is promised, and when.
 
-use std::{collections::BTreeSet, fmt::Write as _, time::Duration};
+use std::{fmt::Write as _, time::Duration};
 
 use longspan_lab::wan::{Jitter, Loss, Profile};
 use longspan_proto::time::Time;
@@ -19,7 +19,7 @@ const LED_FOR: Duration = Duration::from_secs(17);
 /// Without a controller a node falls back on the ways of its own table. It tries them one after the
 /// other, as does each node on them; within the bound that is promised for the best ones only.
 const PROMISED_WAYS: usize = 2;
-/// Whoever is fed has had a frame within this.
+/// Between two frames, at most, where no link is full.
 const FED: Duration = Duration::from_millis(1_500);
 
 impl World {
@@ -30,6 +30,7 @@ impl World {
             return;
         }
         let long_ago = |at: Time| self.now.saturating_since(at) >= FED_WITHIN;
+        let within = self.fed_within();
         for (at, viewer) in self.viewers.iter().enumerate() {
             let slot = &self.slots[viewer.slot];
             let is_due = !viewer.gone
@@ -38,16 +39,17 @@ impl World {
                 && long_ago(viewer.since)
                 && self.reaches(viewer.node, slot.edge, viewer.slot);
             if is_due {
-                self.is_fed(at);
+                self.is_fed(at, within);
             }
         }
     }
 
     /// [`Law::Fed`] after everything was repaired, and long after: everyone, without exception.
     pub fn all_fed(&self) {
+        let within = self.fed_within();
         for at in 0..self.viewers.len() {
             if !self.viewers[at].gone {
-                self.is_fed(at);
+                self.is_fed(at, within);
                 self.is_told(at);
             }
         }
@@ -65,7 +67,12 @@ impl World {
         );
     }
 
-    fn is_fed(&self, at: usize) {
+    /// Whoever is fed has had a frame within this: a link that is full drops old video.
+    fn fed_within(&self) -> Duration {
+        if self.is_narrow() { FED * 4 } else { FED }
+    }
+
+    fn is_fed(&self, at: usize, within: Duration) {
         let viewer = &self.viewers[at];
         let slot = &self.slots[viewer.slot];
         let seen = &viewer.seen;
@@ -75,8 +82,7 @@ impl World {
             _ => seen.last_word,
         };
         let last = last.filter(|_| seen.track == self.track(viewer.slot));
-        // A catalog is said once. A link that is full drops old video.
-        let within = if self.is_narrow() { FED * 4 } else { FED };
+        // A catalog is said once.
         let is_fed = match slot.catalog {
             true => {
                 let is_due = self.now.saturating_since(slot.said) >= within;
@@ -168,25 +174,26 @@ impl World {
         if from == to {
             return true;
         }
-        let mut reached = BTreeSet::from([from]);
-        let mut last = reached.clone();
+        let mut reached = vec![false; self.nodes.len()];
+        reached[from] = true;
+        let mut last = vec![from];
         for _ in 0..MAX_INTERMEDIATES + 2 {
-            let mut next = BTreeSet::new();
+            let mut next = Vec::new();
             for a in &last {
                 for at in &self.links_of[*a] {
                     let link = &self.layout.links[*at];
                     let b = link.a + link.b - a;
-                    if self.runs(b) && is_open(*at) && !reached.contains(&b) {
+                    if !reached[b] && self.runs(b) && is_open(*at) {
                         if b == to {
                             return true;
                         }
+                        reached[b] = true;
                         if !self.layout.is_edge(b) {
-                            next.insert(b);
+                            next.push(b);
                         }
                     }
                 }
             }
-            reached.extend(next.iter().copied());
             last = next;
         }
         false

@@ -9,7 +9,6 @@ use std::{
 };
 
 use futures_util::{SinkExt, StreamExt};
-use longspan_proto::ids::{NodeId, Room, RoomName, Tenant};
 use rand::{Rng, seq::IteratorRandom};
 use serde_json::{Value, json};
 use tokio::{net::TcpStream, sync::watch, task::JoinHandle};
@@ -33,7 +32,6 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// The running talk.
 pub struct Chat {
-    home: Option<NodeId>,
     sent: Arc<AtomicU64>,
     stop: watch::Sender<bool>,
     heard: watch::Receiver<Heard>,
@@ -72,35 +70,17 @@ impl Chat {
         };
         let talking = writer.there(join(0)).await??;
         let listening = listener.there(join(1)).await??;
-        let room = RoomName {
-            tenant: Tenant::default_tenant(),
-            room: Room::new(ROOM).map_err(Failure::failed)?,
-        };
-        let watched = writer.node()?.watch_room(room);
-        let mut state = watched.state();
-        let told = tokio::time::timeout(JOIN, state.wait_for(Option::is_some)).await;
-        let home = match told {
-            Ok(Ok(state)) => state.as_ref().and_then(|s| NodeId::new(&s.home_relay).ok()),
-            _ => None,
-        };
         let sent = Arc::new(AtomicU64::new(0));
         let (stop, stopped) = watch::channel(false);
         let (tell, heard) = watch::channel(Heard::default());
         let speaking = tokio::spawn(speak(talking, sent.clone(), stopped));
         let hearing = tokio::spawn(hear(listening, tell));
         Ok(Chat {
-            home,
             sent,
             stop,
             heard,
             tasks: [speaking, hearing],
         })
-    }
-
-    /// Who gives the messages their order. Until the room log is replicated its loss is the loss
-    /// of what it holds: faults spare it.
-    pub fn home(&self) -> Option<&NodeId> {
-        self.home.as_ref()
     }
 
     /// Stops, and waits for what is under way.

@@ -8,7 +8,6 @@ use rand::{Rng, RngExt, seq::IteratorRandom};
 use serde_json::{Value, json};
 
 use super::{
-    chat::Chat,
     field::{Field, bench_edge},
     lesson::{Lesson, Seen},
 };
@@ -56,12 +55,11 @@ impl Sum {
     pub async fn add(
         &mut self,
         field: &Field,
-        chat: &Chat,
         rng: &mut impl Rng,
         lessons: u32,
     ) -> Outcome<String> {
         field.settled().await;
-        let (victim, lessons) = crossed(field, chat, rng, lessons).await?;
+        let (victim, lessons) = crossed(field, rng, lessons).await?;
         let at = Instant::now();
         for lesson in &lessons {
             for seen in lesson.tracks() {
@@ -149,14 +147,9 @@ impl Sum {
 }
 
 /// A relay, and running lessons that cross it.
-async fn crossed(
-    field: &Field,
-    chat: &Chat,
-    rng: &mut impl Rng,
-    count: u32,
-) -> Outcome<(NodeId, Vec<Lesson>)> {
+async fn crossed(field: &Field, rng: &mut impl Rng, count: u32) -> Outcome<(NodeId, Vec<Lesson>)> {
     for _ in 0..CHOICES {
-        let (victim, pairs) = choose(field, chat, rng)?;
+        let (victim, pairs) = choose(field, rng)?;
         let lessons = begin(field, &victim, &pairs, rng, count).await?;
         // Ways may have moved since they were looked up.
         if !lessons.is_empty() {
@@ -168,13 +161,9 @@ async fn crossed(
     )))
 }
 
-/// A relay in the middle of some pair's way, no room's home; and all pairs (origin, viewer) of
+/// A relay in the middle of some pair's way; and all pairs (origin, viewer) of
 /// sites whose way it is in the middle of.
-fn choose(
-    field: &Field,
-    chat: &Chat,
-    rng: &mut impl Rng,
-) -> Outcome<(NodeId, Vec<(usize, usize)>)> {
+fn choose(field: &Field, rng: &mut impl Rng) -> Outcome<(NodeId, Vec<(usize, usize)>)> {
     let all = 0..field.sites.len();
     let pairs = all
         .clone()
@@ -191,8 +180,7 @@ fn choose(
         };
         crossed.extend(middle.iter().map(|node| (node.clone(), (from, to))));
     }
-    let victims = crossed.iter().filter(|(node, _)| chat.home() != Some(node));
-    let Some((victim, _)) = victims.choose(rng) else {
+    let Some((victim, _)) = crossed.iter().choose(rng) else {
         return Err(Failure::failed(
             "no way between two of these regions crosses a third: take more --regions",
         ));

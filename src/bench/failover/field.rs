@@ -487,10 +487,10 @@ impl Field {
             .map(|track| format!("{} {}", track["track"], track["chain"]))
             .collect();
         format!(
-            "status {}, edges {}, homes {}, tracks {}",
+            "status {}, edges {}, groups {}, tracks {}",
             told["status"],
             told["edges"],
-            told["homes"],
+            told["groups"],
             tracks.join(", ")
         )
     }

@@ -185,8 +185,8 @@ async fn inside(args: &Args) -> Outcome<Value> {
     let mut found = serde_json::Map::new();
     for asked in &args.fault {
         let figures = match asked.fault() {
-            Some(fault) => trials(args, &mut field, &chat, &mut rng, fault).await,
-            None => drains(args, &field, &chat, &mut rng).await?,
+            Some(fault) => trials(args, &mut field, &mut rng, fault).await,
+            None => drains(args, &field, &mut rng).await?,
         };
         found.insert(asked.name(), figures);
     }
@@ -216,23 +216,17 @@ async fn inside(args: &Args) -> Outcome<Value> {
     Ok(report::report(args.seed, figures))
 }
 
-async fn drains(args: &Args, field: &Field, chat: &Chat, rng: &mut ChaCha8Rng) -> Outcome<Value> {
+async fn drains(args: &Args, field: &Field, rng: &mut ChaCha8Rng) -> Outcome<Value> {
     let mut sum = drain::Sum::default();
     for n in 1..=args.trials {
-        let told = sum.add(field, chat, rng, args.lessons).await?;
+        let told = sum.add(field, rng, args.lessons).await?;
         eprintln!("{n} of {}: {told}", args.trials);
     }
     Ok(sum.json())
 }
 
 /// Trials of one fault. While the backbone heals from one the lesson of the next begins.
-async fn trials(
-    args: &Args,
-    field: &mut Field,
-    chat: &Chat,
-    rng: &mut ChaCha8Rng,
-    fault: Fault,
-) -> Value {
+async fn trials(args: &Args, field: &mut Field, rng: &mut ChaCha8Rng, fault: Fault) -> Value {
     let mut sum = Sum::default();
     let (mut ready, mut failed) = (None, 0);
     let guest = args.guest.as_deref();
@@ -240,15 +234,15 @@ async fn trials(
     for n in 1..=args.trials {
         let lesson = match ready.take() {
             Some(lesson) => Ok(lesson),
-            None => trial::prepare(field, chat, rng, fault).await,
+            None => trial::prepare(field, rng, fault).await,
         };
         let struck = match lesson {
-            Ok(lesson) => trial::strike(lesson, field, chat, rng, fault, guest).await,
+            Ok(lesson) => trial::strike(lesson, field, rng, fault, guest).await,
             Err(failure) => Err(failure),
         };
         let found = match struck {
             Ok(struck) if n < args.trials => {
-                let next = trial::prepare(field, chat, rng, fault);
+                let next = trial::prepare(field, rng, fault);
                 let (found, next) = tokio::join!(struck.finish(field), next);
                 ready = next.ok();
                 found

@@ -10,7 +10,6 @@ use rand::{Rng, RngExt, seq::IndexedRandom};
 
 use super::{
     Fault,
-    chat::Chat,
     field::{Field, bench_edge},
     guest::{self, Guest},
     lesson::{Lesson, Seen},
@@ -76,13 +75,8 @@ pub struct Struck {
 }
 
 /// A lesson that runs between two regions on whose way the fault can happen.
-pub async fn prepare(
-    field: &Field,
-    chat: &Chat,
-    rng: &mut impl Rng,
-    fault: Fault,
-) -> Outcome<Lesson> {
-    let pairs = pairs(field, chat, rng, fault)?;
+pub async fn prepare(field: &Field, rng: &mut impl Rng, fault: Fault) -> Outcome<Lesson> {
+    let pairs = pairs(field, rng, fault)?;
     let Some(&(from, to)) = pairs.choose(rng) else {
         return Err(Failure::failed(format!(
             "on no way between two of these regions can {fault:?} happen: take more --regions"
@@ -103,12 +97,7 @@ pub async fn prepare(
 }
 
 /// All pairs (origin, viewer) of sites between which the tables' way has a place for the fault.
-fn pairs(
-    field: &Field,
-    chat: &Chat,
-    rng: &mut impl Rng,
-    fault: Fault,
-) -> Outcome<Vec<(usize, usize)>> {
+fn pairs(field: &Field, rng: &mut impl Rng, fault: Fault) -> Outcome<Vec<(usize, usize)>> {
     let mut pairs = Vec::new();
     for (from, origin) in field.sites.iter().enumerate() {
         let origin = NodeId::new(&bench_edge(&origin.area.region)).map_err(Failure::failed)?;
@@ -122,7 +111,7 @@ fn pairs(
                 .flatten()
                 .chain([node.id().clone()])
                 .collect();
-            if place(field, &way, chat, rng, fault).is_some() {
+            if place(field, &way, rng, fault).is_some() {
                 pairs.push((from, to));
             }
         }
@@ -132,19 +121,13 @@ fn pairs(
 
 /// Where on a way the fault can happen, if anywhere. A link that degrades is left where there is a
 /// clean way round that is clearly better then.
-fn place(
-    field: &Field,
-    way: &[NodeId],
-    chat: &Chat,
-    rng: &mut impl Rng,
-    fault: Fault,
-) -> Option<Place> {
+fn place(field: &Field, way: &[NodeId], rng: &mut impl Rng, fault: Fault) -> Option<Place> {
     let fit = |upper: &NodeId, lower: &NodeId| {
         let direct = field.one_way(&[upper.clone(), lower.clone()]);
         let detour = field.detour(upper, lower);
         fault != Fault::Brownout || detour.is_some_and(|detour| detour <= direct + DETOUR)
     };
-    Place::choose(way, chat.home(), rng, fault, fit)
+    Place::choose(way, rng, fault, fit)
 }
 
 /// Strikes `ready`, or another lesson where its way does not allow the fault any more; returns once
@@ -152,7 +135,6 @@ fn place(
 pub async fn strike(
     ready: Lesson,
     field: &mut Field,
-    chat: &Chat,
     rng: &mut impl Rng,
     fault: Fault,
     guest: Option<&str>,
@@ -165,7 +147,7 @@ pub async fn strike(
         };
         let steady = until(BEGIN, steady).await;
         let way = lesson.path();
-        let place = place(field, &way, chat, rng, fault);
+        let place = place(field, &way, rng, fault);
         let beside = match guest.filter(|_| steady && place.is_some()) {
             Some(command) => Some(Guest::start(field, command, &way).await?),
             None => None,
@@ -177,7 +159,7 @@ pub async fn strike(
             place.repair(field)?;
             return struck;
         }
-        lesson = prepare(field, chat, rng, fault).await?;
+        lesson = prepare(field, rng, fault).await?;
     }
     Err(Failure::failed(format!(
         "{LESSONS} lessons were begun, and none kept a way on which {fault:?} can happen"

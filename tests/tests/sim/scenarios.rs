@@ -187,6 +187,45 @@ fn better_tables_move_tracks_make_before_break_and_a_few_at_once() {
 }
 
 #[test]
+fn a_full_link_gives_a_few_tracks_away_and_loses_no_frame() {
+    let mut d = diamond(config);
+    let slots: Vec<_> = (0..40).map(|_| d.world.slot(d.origin, false)).collect();
+    let viewers: Vec<_> = slots
+        .into_iter()
+        .map(|slot| {
+            d.world.publish(slot);
+            d.world.view(d.edges[0], slot, 0)
+        })
+        .collect();
+    d.world.run(3 * SECOND);
+    let over_the_other = |d: &Diamond| {
+        let path = |v: &&usize| d.world.viewers[**v].seen.path[1].as_str() == "relay-1";
+        viewers.iter().filter(path).count()
+    };
+    assert_eq!(over_the_other(&d), 0);
+    let relay = 0;
+    d.world.tables_with_full(&[(relay, d.edges[0])]);
+    let mut before = 0;
+    for _ in 0..10 {
+        d.world.run(SECOND);
+        let now = over_the_other(&d);
+        assert!(now - before <= 2, "{before} then {now}");
+        before = now;
+    }
+    let left = over_the_other(&d);
+    assert!((14..=20).contains(&left), "{left}");
+    d.world.tables_with_full(&[]);
+    d.world.run(5 * SECOND);
+    assert!(over_the_other(&d) - left <= 2, "those under way at most");
+    for viewer in &viewers {
+        let seen = &d.world.viewers[*viewer].seen;
+        assert_eq!((d.world.missing(*viewer), seen.dropped.len()), (0, 0));
+        let gap = seen.longest_gap;
+        assert!(gap <= FRAME_EVERY + ms(50), "{gap:?}");
+    }
+}
+
+#[test]
 fn many_viewers_are_one_subscription_upstream() {
     let mut d = diamond(config);
     let slot = d.world.slot(d.origin, false);

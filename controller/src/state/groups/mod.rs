@@ -23,7 +23,7 @@ use longspan_proto::{
     time::Time,
     wire::Role,
 };
-use longspan_topology::ring::GroupRing;
+use longspan_topology::ring::Ring;
 
 use super::{
     Done, Event, GroupStatus, HeldGroup, Node, Now, State,
@@ -56,7 +56,7 @@ pub(super) struct Groups {
     /// Since when relays that are named in groups are not there.
     away: BTreeMap<NodeId, Time>,
     due: Option<Time>,
-    rings: HashMap<Region, GroupRing>,
+    rings: HashMap<Region, Ring>,
     /// Rooms whose watchers are to be told of other members; as many as there are rooms at most.
     untold: BTreeSet<RoomName>,
     /// Records changed since relays were last told whom they have as fellows.
@@ -423,7 +423,7 @@ impl State {
             self.event(event);
         }
         if are_awaited {
-            self.place_homes(now);
+            self.place_rooms(now);
         }
         self.look_at_groups(now);
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use longspan_proto::ids::{NodeId, Region};
+use longspan_proto::ids::{Generation, NodeId, Region};
 use serde::Serialize;
 
 use super::super::{State, record, record::GroupId};
@@ -92,15 +92,20 @@ impl State {
         self.group_view(id, rooms.count())
     }
 
+    /// The relay that leads a group as its members say, and under which generation.
+    pub(in super::super) fn group_leader(&self, id: GroupId) -> Option<(&NodeId, Generation)> {
+        let group = &self.groups.known.get(&id)?.record;
+        let number = self.group_report(id)?.leader;
+        let leader = group.all().find(|member| member.number == number)?;
+        let status = self.group_status(id, leader)?;
+        Some((&leader.node, status.generation))
+    }
+
     fn group_view(&self, id: GroupId, rooms: usize) -> Option<GroupView> {
         let known = self.groups.known.get(&id)?;
         let group = &known.record;
         let report = self.group_report(id);
-        let leader = report.as_ref().map(|report| report.leader);
-        let leader = group.all().find(|member| Some(member.number) == leader);
-        let generation = leader
-            .and_then(|leader| self.group_status(id, leader))
-            .map(|status| status.generation.to_string());
+        let leader = self.group_leader(id);
         let member = |leaving: bool| {
             let report = report.as_ref();
             move |member: &record::Member| {
@@ -131,8 +136,8 @@ impl State {
             group: id.to_string(),
             region: group.region.clone(),
             state: self.group_state(group, report),
-            leader: leader.map(|leader| leader.node.clone()),
-            generation,
+            leader: leader.map(|(node, _)| node.clone()),
+            generation: leader.map(|(_, generation)| generation.to_string()),
             era: group.era,
             revision: group.revision,
             members: members

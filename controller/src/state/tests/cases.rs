@@ -16,11 +16,6 @@ fn class() -> (World, [Conn; 3]) {
     (world, [relay, hk, sg])
 }
 
-fn home(world: &World, name: &str) -> Option<(String, u64)> {
-    let home = world.state().rooms.get(&room(name))?.home.as_ref()?;
-    Some((home.relay.to_string(), home.generation.counter()))
-}
-
 fn granted(generation: u64, claim: Result<Granted, Refused>) {
     let claim = claim.expect("granted");
     assert_eq!(claim.generation, Generation::new(0, generation));
@@ -35,7 +30,6 @@ fn records_stand_where_the_design_says_and_go_with_their_node() {
     let (mut world, [relay, hk, sg]) = class();
     granted(1, world.claim("hk-edge-1", CLASS, "ann"));
     let all = [
-        "generations/default/class/@room",
         "generations/default/class/teacher",
         "nodes/hk-edge-1",
         "nodes/hk-relay-1",
@@ -56,7 +50,6 @@ fn records_stand_where_the_design_says_and_go_with_their_node() {
     assert_eq!(
         left,
         [
-            "generations/default/class/@room",
             "generations/default/class/teacher",
             "nodes/hk-relay-1",
             "nodes/sg-edge-1",
@@ -125,47 +118,15 @@ fn claims_of_one_stream_wait_for_each_other() {
 }
 
 #[test]
-fn the_home_is_the_nearest_relay_and_moves_when_it_dies() {
-    let mut world = World::new();
-    let sg = world.join("sg-relay-1", 1, 0);
-    let edge = world.join("bj-edge-1", 1, 0);
-    world.watch(edge, "class");
-    world.settle();
-    assert_eq!(home(&world, "class"), Some(("sg-relay-1".into(), 1)));
-    // A nearer one does not move a home that lives.
-    let hk = world.join("hk-relay-1", 1, 0);
-    world.settle();
-    assert_eq!(home(&world, "class"), Some(("sg-relay-1".into(), 1)));
-    world.watch(edge, "next");
-    world.settle();
-    assert_eq!(home(&world, "next"), Some(("hk-relay-1".into(), 1)));
-    // Another run of it holds nothing of the room: the next generation.
-    world.join("hk-relay-1", 2, 0);
-    world.settle();
-    assert_eq!(home(&world, "next"), Some(("hk-relay-1".into(), 2)));
-    // It is gone beyond its lease.
-    world.input(0, Input::Left(sg));
-    world.live(&[edge, hk], 16);
-    assert_eq!(home(&world, "class").unwrap().1, 2);
-    let told = world.told_room(edge, "class").unwrap();
-    assert_eq!((&*told.home_relay, told.home_generation), ("hk-relay-1", 2));
-}
-
-#[test]
-fn a_room_waits_for_its_first_relay() {
+fn a_room_waits_for_relays() {
     let mut world = World::new();
     let edge = world.join("bj-edge-1", 1, 0);
     world.watch(edge, "class");
     world.settle();
-    assert_eq!(home(&world, "class"), None);
-    assert!(
-        world
-            .keys()
-            .contains(&"tenants/default/rooms/class".to_owned())
-    );
-    world.join("sg-relay-1", 1, 0);
-    world.settle();
-    assert_eq!(home(&world, "class"), Some(("sg-relay-1".into(), 1)));
+    let key = "tenants/default/rooms/class".to_owned();
+    assert!(world.keys().contains(&key), "it has a record meanwhile");
+    assert_eq!(world.state().rooms[&room("class")].group, None);
+    // What happens once there are relays that keep logs: `groups`.
 }
 
 #[test]
@@ -208,7 +169,7 @@ fn what_nodes_hold_survives_leases_that_ended_in_an_outage() {
     world.cut = false;
     let now = world.now().time;
     world.engine.expire(now);
-    assert_eq!(world.keys().len(), 4, "three generations and the room");
+    assert_eq!(world.keys().len(), 3, "two generations and the room");
     world.lead(0, false);
     world.settle();
     let mut expected: Vec<String> = before
@@ -365,7 +326,7 @@ fn a_room_that_nobody_uses_is_forgotten_but_not_its_generations() {
     assert!(world.state().rooms.is_empty());
     world.watch(hk, "class");
     world.settle();
-    assert_eq!(home(&world, "class"), Some(("hk-relay-1".into(), 2)));
+    assert!(world.keys().contains(&lives));
     granted(2, world.claim("hk-edge-1", CLASS, "bob"));
 }
 

@@ -156,7 +156,6 @@ fn the_first_room_makes_its_region_s_groups_and_rooms_are_told_who_keeps_them() 
     let room = world.told_room(edge, "class").unwrap().clone();
     assert!(ids.contains(&Generation(room.group)));
     assert_eq!(room.members.len(), 3);
-    assert!(!room.home_relay.is_empty(), "as before");
 
     // Further rooms are spread over them; a group that has rooms is not left again.
     for n in 0..20 {
@@ -468,8 +467,25 @@ fn nothing_is_replaced_without_a_leader_or_with_most_members_gone() {
 }
 
 #[test]
+fn messages_are_traced_from_whoever_leads_the_rooms_group() {
+    let (mut world, _, edge, _) = led();
+    let group = world.told_room(edge, "class").unwrap().group;
+    let led = view(&world, 0, Generation(group));
+    let ticket = world.number();
+    world.input(0, Input::Trace(ticket, room("class")));
+    world.wait(Duration::from_secs(2));
+    let trace = world.controllers[0].traced[&ticket].clone().unwrap();
+    let [messages] = &trace.streams[..] else {
+        panic!("{trace:?}");
+    };
+    assert_eq!(messages.stream, Stream::room());
+    assert_eq!(Some(&messages.origin), led.leader.as_ref());
+    assert_eq!(Some(&messages.generation), led.generation.as_ref());
+}
+
+#[test]
 fn a_relay_is_drained_when_it_is_in_no_group_and_where_there_is_no_other_two_go_on() {
-    let (mut world, relays, edge, ids) = led();
+    let (mut world, relays, _, ids) = led();
     let leads = world
         .state()
         .view_nodes()
@@ -503,8 +519,6 @@ fn a_relay_is_drained_when_it_is_in_no_group_and_where_there_is_no_other_two_go_
         "one group has it still"
     );
     says_at(&mut world, 0, relays[1], ended);
-    // Rooms that are at home there, without a message, get another home.
-    world.live(&[relays[0], relays[1], relays[2], edge], 6);
     assert_eq!(state_of(&world, "hk-relay-1"), "drained");
     let id = ids[0];
     assert_eq!(numbers(&stored(&world, id)).0.len(), 2);

@@ -251,76 +251,22 @@ fn changes_by_other_hands_are_heard() {
 }
 
 #[test]
-fn a_draining_relay_is_no_home_for_new_rooms_and_is_drained_when_nothing_is_left() {
+fn a_draining_relay_is_drained_when_nothing_is_left() {
     let (mut world, [_, hk, _, edge]) = backbone();
-    let status = |subscriptions, logs| {
+    let status = |subscriptions| {
         let status = Status {
             subscriptions,
-            logs,
             ..Status::default()
         };
         Said::Status(status, Vec::new())
     };
-    let home = |world: &World, name: &str| {
-        let rooms = world.state().view_rooms();
-        let found = rooms.into_iter().find(|r| r.room == name);
-        found.and_then(|r| r.home).map(|home| home.to_string())
-    };
-    world.watch(edge, "old");
-    world.settle();
-    assert_eq!(home(&world, "old").as_deref(), Some("hk-relay-1"));
+    world.said(hk, status(3));
     assert_eq!(
         change(&mut world, wish(of_node("hk-relay-1"), drain(), None)),
         DONE
     );
-    world.watch(edge, "new");
-    world.settle();
-    assert_ne!(home(&world, "new").as_deref(), Some("hk-relay-1"));
-    assert_eq!(
-        home(&world, "old").as_deref(),
-        Some("hk-relay-1"),
-        "its log is there"
-    );
-
-    let plan = world.state().view_drain(&node("hk-relay-1")).unwrap();
-    assert_eq!(plan.homes, ["default/old"]);
-    world.said(hk, status(3, 1));
     assert_eq!(state_of(&world, 0, "hk-relay-1"), "draining");
-    // While its log is there, the room stays; without one it moves, and nobody is sent to either
-    // place meanwhile.
-    world.live(&[hk, edge], 8);
-    assert_eq!(home(&world, "old").as_deref(), Some("hk-relay-1"));
-    world.said(hk, status(0, 0));
-    assert_eq!(
-        state_of(&world, 0, "hk-relay-1"),
-        "draining",
-        "a room is at home there"
-    );
-    let before = world.controllers[0].pushed[&edge].len();
-    world.live(&[hk, edge], 2);
-    assert_eq!(
-        home(&world, "old").as_deref(),
-        Some("hk-relay-1"),
-        "not in a hurry"
-    );
-    world.live(&[hk, edge], 4);
-    assert_ne!(home(&world, "old").as_deref(), Some("hk-relay-1"));
-    let told = world.controllers[0].pushed[&edge][before..].iter();
-    let homes = told.filter_map(|m| match m {
-        to_node::Message::Room(state) if state.room == "old" => Some(state.home_relay.clone()),
-        _ => None,
-    });
-    let homes: Vec<String> = homes.collect();
-    assert_eq!(
-        homes.first().map(String::as_str),
-        Some(""),
-        "first it is nowhere: {homes:?}"
-    );
-    assert!(homes.iter().all(|home| home != "hk-relay-1"), "{homes:?}");
-    assert!(
-        homes.last().is_some_and(|home| !home.is_empty()),
-        "{homes:?}"
-    );
+    world.said(hk, status(0));
     assert_eq!(state_of(&world, 0, "hk-relay-1"), "drained");
 
     let attached = |relays: &[&str]| Said::Attached(relays.iter().map(|id| node(id)).collect());
@@ -336,42 +282,6 @@ fn a_draining_relay_is_no_home_for_new_rooms_and_is_drained_when_nothing_is_left
         "drained",
         "a standby is no hindrance"
     );
-}
-
-#[test]
-fn a_home_that_gets_a_message_while_it_leaves_stays() {
-    let (mut world, [_, hk, _, edge]) = backbone();
-    let logs = |logs| {
-        let status = Status {
-            logs,
-            ..Status::default()
-        };
-        Said::Status(status, Vec::new())
-    };
-    let told = |world: &World| world.told_room(edge, "class").unwrap().home_relay.clone();
-    world.watch(edge, "class");
-    world.settle();
-    assert_eq!(told(&world), "hk-relay-1");
-    world.said(hk, logs(0));
-    assert_eq!(
-        change(&mut world, wish(of_node("hk-relay-1"), drain(), None)),
-        DONE
-    );
-    world.live(&[hk, edge], 2);
-    assert_eq!(told(&world), "", "it leaves");
-    world.said(hk, logs(1));
-    world.live(&[hk, edge], 6);
-    assert_eq!(told(&world), "hk-relay-1", "somebody was faster");
-    // And so does one whose drain is taken back.
-    world.said(hk, logs(0));
-    world.live(&[hk, edge], 2);
-    assert_eq!(told(&world), "");
-    assert_eq!(
-        change(&mut world, wish(of_node("hk-relay-1"), Ask::Undrain, None)),
-        DONE
-    );
-    world.live(&[hk, edge], 1);
-    assert_eq!(told(&world), "hk-relay-1");
 }
 
 #[test]

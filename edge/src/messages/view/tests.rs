@@ -151,6 +151,41 @@ fn ephemeral_messages_come_once_and_are_thinned_silently() {
 }
 
 #[test]
+fn a_reader_who_lags_sees_the_newest_of_each_label() {
+    let mut view = View::new(Limits::default());
+    view.load(log(1), snapshot(0, 1..1));
+    let mut slow = view.now();
+    let mut fast = view.now();
+    let bodies = |view: &View, cursor: &mut Cursor| -> String {
+        match view.next(cursor, 64, 1 << 20) {
+            Next::Nothing => "-".into(),
+            Next::Gap { .. } => "gap".into(),
+            Next::Events(events) => {
+                let bodies = events.iter().map(|e| e.message().body.to_vec());
+                bodies
+                    .map(|body| String::from_utf8(body).unwrap())
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            }
+        }
+    };
+    for (key, body) in [("a", "1"), ("b", "2"), ("a", "3")] {
+        view.apply_ephemeral(message(0, Some(key), body));
+        assert_eq!(bodies(&view, &mut fast), body);
+    }
+    view.apply_ephemeral(message(0, None, "4"));
+    view.apply_ephemeral(message(0, None, "5"));
+    assert_eq!(bodies(&view, &mut slow), "2 3 4 5");
+    assert_eq!(bodies(&view, &mut slow), "-");
+    // Far more than are held, of few labels: the newest of each stay.
+    for n in 0..10_000 {
+        view.apply_ephemeral(message(0, Some(["a", "b", "c"][n % 3]), &n.to_string()));
+    }
+    assert_eq!(bodies(&view, &mut slow), "9997 9998 9999");
+    assert!(view.labels.len() <= 3);
+}
+
+#[test]
 fn a_batch_is_bounded_in_messages_and_bytes() {
     let mut view = view();
     apply(&mut view, 1..=4);

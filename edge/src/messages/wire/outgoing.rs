@@ -19,7 +19,7 @@ pub enum Outgoing {
     Welcome {
         /// Who the member is: the `from` of its messages.
         member: Arc<str>,
-        /// Which log the places are in; changes only if the room's home was lost.
+        /// Which log the places are in; changes only if the leader of the room's log was lost.
         log: String,
         /// The place after which messages follow.
         seq: u64,
@@ -74,6 +74,13 @@ pub enum Outgoing {
         /// The limit, if it was one.
         #[serde(skip_serializing_if = "Option::is_none")]
         limit: Option<u64>,
+    },
+    /// This edge is about to stop: the member is to connect to another one, and resume.
+    Goaway {
+        /// The connection is closed after so long.
+        deadline_ms: u64,
+        /// Other edges' URLs, the nearest first.
+        alternatives: Vec<String>,
     },
     /// The answer to a ping.
     Pong,
@@ -142,7 +149,7 @@ struct Ev<'a> {
 }
 
 impl Event {
-    /// From the room's home.
+    /// From the leader of the room's log.
     pub fn new(message: Envelope) -> Event {
         Event {
             message,

@@ -5,6 +5,7 @@ mod feed;
 mod hedge;
 mod hostile;
 mod life;
+mod shed;
 mod transmit;
 mod turn;
 mod upstream;

@@ -151,7 +151,7 @@ impl Group {
                 Err(error) => return self.halt(format!("entry {index} cannot be read: {error}")),
             };
             let outcome = self.machine.apply(entry);
-            if let Some(message) = outcome.published {
+            for message in outcome.published {
                 self.outputs.push_back(Output::Published(message));
             }
             if let Some(room) = outcome.forgotten {

@@ -1,11 +1,13 @@
 //! The placement groups of a node: the driver of [`Group`]. One task owns them all, one thread
 //! writes for them all.
 //!
+//! * `beats`: pure: which edges were heard of.
 //! * `record`: pure: what a group's record asks of this node.
 //! * `running`: one group: where its outputs go.
 //! * `writer`: the disk's thread.
 //! * [`port`]: what the rest of the node sees.
 
+mod beats;
 pub(crate) mod port;
 mod record;
 mod running;
@@ -216,7 +218,10 @@ impl Host {
     async fn ask(&mut self, ask: Ask) {
         let now = self.now();
         let group = match &ask {
-            Ask::Enter { group, .. } | Ask::Do { group, .. } | Ask::Read { group, .. } => *group,
+            Ask::Enter { group, .. }
+            | Ask::Do { group, .. }
+            | Ask::Beat { group, .. }
+            | Ask::Read { group, .. } => *group,
         };
         let Some(running) = self.groups.get_mut(&group) else {
             // Whoever asked may be gone.
@@ -225,7 +230,7 @@ impl Host {
                     let why = format!("{} has no part in group {group}", self.handle.id());
                     let _ = reply.send(Err(NotHere::Unavailable(why)));
                 }
-                Ask::Do { reply, .. } => {
+                Ask::Do { reply, .. } | Ask::Beat { reply, .. } => {
                     let _ = reply.send(Err(Unserved::Elsewhere { leader: None }));
                 }
                 Ask::Read { reply, .. } => {
@@ -390,6 +395,15 @@ impl Host {
         let removed: Vec<u64> = removed.map(|(group, _)| *group).collect();
         for group in removed {
             self.leave(group, None).await;
+        }
+        let now = self.now();
+        let groups: Vec<u64> = self.groups.keys().copied().collect();
+        for group in groups {
+            if let Some(running) = self.groups.get_mut(&group)
+                && running.watch_edges(now)
+            {
+                self.settle(group).await;
+            }
         }
         if self.ticks.is_multiple_of(SWEEP) {
             let (now, idle) = (self.now(), self.shared.config.roomlog.room_idle);

@@ -7,7 +7,7 @@ use std::{
 
 use longspan_proto::{
     control,
-    ids::{Generation, NodeId, RoomName},
+    ids::{Generation, NodeId, RoomName, SessionId},
     wire::room::Answer,
 };
 use metrics::counter;
@@ -73,6 +73,14 @@ pub(crate) enum Ask {
         group: u64,
         generation: Generation,
         command: Command,
+        reply: oneshot::Sender<Result<Option<Answer>, Unserved>>,
+    },
+    /// Under the same: an edge's members of the room are still there; which roster of it is held?
+    Beat {
+        group: u64,
+        generation: Generation,
+        room: RoomName,
+        session: SessionId,
         reply: oneshot::Sender<Result<Option<Answer>, Unserved>>,
     },
     /// Under the same: the room's state, as new as anybody has been told of.

@@ -28,6 +28,7 @@ use super::{
         tracks::Tracks,
     },
     Life,
+    beats::Beats,
     port::{Ask, Entered, NotHere, Standing, lost},
     record::Record,
     wall_ms,
@@ -73,6 +74,8 @@ pub(super) struct Running {
     passed: BTreeMap<(RoomName, SessionId), (u64, u64)>,
     /// The newest message that was given its place.
     newest: Option<(SessionId, u64)>,
+    /// When edges with members in its rooms were heard of last.
+    beats: Beats,
 }
 
 impl Running {
@@ -119,6 +122,7 @@ impl Running {
             rooms: HashMap::new(),
             passed: BTreeMap::new(),
             newest: None,
+            beats: Beats::default(),
         }
     }
 
@@ -211,6 +215,7 @@ impl Running {
             self.tracks.clear();
             self.rooms.clear();
             self.passed.clear();
+            self.beats = Beats::default();
         }
         if before.leads != leads {
             tracing::info!(
@@ -266,6 +271,19 @@ impl Running {
                     return;
                 }
                 self.command(now, command, reply);
+            }
+            Ask::Beat {
+                generation,
+                room,
+                session,
+                reply,
+                ..
+            } => {
+                let answer = match self.leads_under(generation) {
+                    true => Ok(Some(self.beat(now, room, session))),
+                    false => Err(Unserved::Elsewhere { leader: None }),
+                };
+                let _ = reply.send(answer);
             }
             Ask::Read {
                 generation,
@@ -333,7 +351,14 @@ impl Running {
             Command::Ask { room, session } | Command::PassOver { room, session, .. } => {
                 Some((room.clone(), *session))
             }
-            Command::Retain { .. } | Command::Forget { .. } => None,
+            Command::Roster { room, roster } => {
+                self.beats.heard(now, room.clone(), roster.session);
+                None
+            }
+            Command::Retain { .. }
+            | Command::Forget { .. }
+            | Command::Lapse { .. }
+            | Command::Count { .. } => None,
         };
         if let Some(of) = of
             && let Some((first, last)) = self.passed.remove(&of)
@@ -343,6 +368,29 @@ impl Running {
         let token = self.next_token();
         self.waiting.insert(token, Waiting::Do(reply));
         self.propose(now, token, command);
+    }
+
+    /// An edge is alive: which roster of it is held?
+    fn beat(&mut self, now: Time, room: RoomName, session: SessionId) -> Answer {
+        let machine = self.group.as_ref().map(Group::machine);
+        let known = machine.and_then(|machine| machine.room(&room));
+        let version = known.map_or(0, |known| known.roster_held(session));
+        self.beats.heard(now, room, session);
+        Answer::Present { session, version }
+    }
+
+    /// Lets edges' sessions go of which nothing is heard any more, and has members counted where
+    /// they are too many to be named; whether anything was asked of the group.
+    pub fn watch_edges(&mut self, now: Time) -> bool {
+        let Some(group) = self.group.as_ref().filter(|group| group.serves()) else {
+            return false;
+        };
+        let due = self.beats.due(now, group.machine());
+        let any = !due.is_empty();
+        for command in due {
+            self.propose(now, NOBODY, command);
+        }
+        any
     }
 
     fn propose(&mut self, now: Time, token: u64, command: Command) {

@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use longspan_proto::{
     ids::{RoomName, SessionId},
-    wire::{Error, Reader, Writer, envelope::Envelope},
+    wire::{Error, Reader, Writer, envelope::Envelope, roster::Roster},
 };
 
 use super::super::room::Retention;
@@ -55,6 +55,27 @@ pub enum Command {
         /// Unless it was used after this time (the log's, ms).
         unused_since: u64,
     },
+    /// An edge says who its members of the room are.
+    Roster {
+        /// The room.
+        room: RoomName,
+        /// Who they are.
+        roster: Roster,
+    },
+    /// Nothing was heard of an edge's session for too long: its members are gone.
+    Lapse {
+        /// The room.
+        room: RoomName,
+        /// The edge's session.
+        session: SessionId,
+        /// Unless it told a newer roster than this.
+        version: u64,
+    },
+    /// Say how many members there are, if that changed and they are too many to be named.
+    Count {
+        /// The room.
+        room: RoomName,
+    },
 }
 
 impl Entry {
@@ -94,6 +115,25 @@ impl Entry {
                 put_room(&mut out, room);
                 out.varint(*unused_since);
             }
+            Command::Roster { room, roster } => {
+                out.put_u8(6);
+                put_room(&mut out, room);
+                roster.encode(&mut out);
+            }
+            Command::Lapse {
+                room,
+                session,
+                version,
+            } => {
+                out.put_u8(7);
+                put_room(&mut out, room);
+                out.put_slice(&session.0);
+                out.varint(*version);
+            }
+            Command::Count { room } => {
+                out.put_u8(8);
+                put_room(&mut out, room);
+            }
         }
         out.freeze()
     }
@@ -122,6 +162,18 @@ impl Entry {
             5 => Command::Forget {
                 room: get_room(&mut r)?,
                 unused_since: r.varint("unused since")?,
+            },
+            6 => Command::Roster {
+                room: get_room(&mut r)?,
+                roster: Roster::decode(&mut r)?,
+            },
+            7 => Command::Lapse {
+                room: get_room(&mut r)?,
+                session: SessionId(r.array("session")?),
+                version: r.varint("version")?,
+            },
+            8 => Command::Count {
+                room: get_room(&mut r)?,
             },
             value => {
                 return Err(Error::Unknown {

@@ -18,6 +18,7 @@ use longspan_proto::{
     wire::{
         envelope::{Class, Envelope},
         room::Answer,
+        roster::Roster,
     },
 };
 
@@ -52,7 +53,7 @@ pub struct Outcome {
     /// What whoever asked hears; None where nobody asked.
     pub answer: Option<Answer>,
     /// What is to be published, in this order.
-    pub published: Option<Envelope>,
+    pub published: Vec<Envelope>,
     /// A room that is gone.
     pub forgotten: Option<RoomName>,
 }
@@ -94,6 +95,11 @@ impl Machine {
         self.rooms.get(name).map(|held| &held.room)
     }
 
+    /// All rooms, to be read.
+    pub fn rooms(&self) -> impl Iterator<Item = (&RoomName, &Room)> {
+        self.rooms.iter().map(|(name, held)| (name, &held.room))
+    }
+
     /// The rooms and when each was last used, by the log's time in ms.
     pub fn used(&self) -> impl Iterator<Item = (&RoomName, u64)> {
         self.rooms.iter().map(|(name, held)| (name, held.used))
@@ -104,7 +110,7 @@ impl Machine {
         self.at = self.at.max(entry.at);
         let mut outcome = Outcome {
             answer: None,
-            published: None,
+            published: Vec::new(),
             forgotten: None,
         };
         match entry.command {
@@ -112,7 +118,7 @@ impl Machine {
                 let (session, n) = (message.session, message.n);
                 let answer = match self.publish(message) {
                     Ok(accepted) => {
-                        outcome.published = accepted.new;
+                        outcome.published.extend(accepted.new);
                         Answer::Acked {
                             session,
                             n,
@@ -152,6 +158,33 @@ impl Machine {
             Command::Forget { room, unused_since } => {
                 outcome.forgotten = self.forget(&room, unused_since).then_some(room);
             }
+            Command::Roster { room, roster } => {
+                let (session, version) = (roster.session, roster.version);
+                outcome.answer = Some(match self.take_roster(&room, roster) {
+                    Ok((held, published)) => {
+                        outcome.published = published;
+                        Answer::Present {
+                            session,
+                            version: held,
+                        }
+                    }
+                    Err(refusal) => refusal.answer(session, version),
+                });
+            }
+            Command::Lapse {
+                room,
+                session,
+                version,
+            } => {
+                let lapse = |of: &mut Room, _, at| of.lapse(at, &room, session, version);
+                outcome.published = self.change_known(&room, lapse).unwrap_or_default();
+            }
+            Command::Count { room } => {
+                let count = |of: &mut Room, _, at| of.count_members(at, &room);
+                outcome
+                    .published
+                    .extend(self.change_known(&room, count).flatten());
+            }
         }
         outcome
     }
@@ -164,6 +197,45 @@ impl Machine {
         let adds = if deletes { 0 } else { message.body.len() };
         let name = message.room.clone();
         self.change(&name, adds, |room, now, at| room.publish(now, at, message))?
+    }
+
+    /// The roster of the edge that is held then, and what is to be published.
+    fn take_roster(
+        &mut self,
+        name: &RoomName,
+        roster: Roster,
+    ) -> Result<(u64, Vec<Envelope>), Refusal> {
+        let session = roster.session;
+        // Whoever has no members any more takes no room, and makes none.
+        let (ended, version) = (roster.count == 0, roster.version);
+        let adds = roster.names.iter().map(String::len).sum();
+        let take = |room: &mut Room, _: Time, at: u64| {
+            let published = room.take_roster(at, name, roster)?;
+            Ok((room.roster_held(session), published))
+        };
+        match ended {
+            false => self.change(name, adds, take)?,
+            true => {
+                let taken = self.change_known(name, take).transpose()?;
+                Ok((
+                    version,
+                    taken.map_or(Vec::new(), |(_, published)| published),
+                ))
+            }
+        }
+    }
+
+    /// Changes a room if it is there.
+    fn change_known<T>(
+        &mut self,
+        name: &RoomName,
+        change: impl FnOnce(&mut Room, Time, u64) -> T,
+    ) -> Option<T> {
+        match self.rooms.contains_key(name) {
+            // Nothing is added, so nothing is refused.
+            true => self.change(name, 0, change).ok(),
+            false => None,
+        }
     }
 
     /// Changes a room, which begins if it is not there, and keeps the account of what all cost.
@@ -215,13 +287,13 @@ impl Machine {
         Ok(())
     }
 
-    /// Forgets a room unless it was used after this time. Its places are never given again: in
+    /// Forgets a room unless it was used after this time, or an edge has members in it. Its places are never given again: in
     /// the same generation they may still be in caches.
     fn forget(&mut self, name: &RoomName, unused_since: u64) -> bool {
         let Some(held) = self.rooms.get(name) else {
             return false;
         };
-        if held.used > unused_since {
+        if held.used > unused_since || held.room.edges().next().is_some() {
             return false;
         }
         self.cost -= cost(name, &held.room);

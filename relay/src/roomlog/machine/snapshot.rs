@@ -12,7 +12,9 @@ use super::{
 };
 
 /// The first byte. Another one is refused: a member must not guess.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// As before, and its rooms know of no presence and of no member's share.
+const WITHOUT_PRESENCE: u8 = 1;
 
 /// The largest snapshot that is read, in bytes: twice what the default limits let rooms cost,
 /// which counts more for each message than its encoding takes.
@@ -48,8 +50,9 @@ impl Machine {
             });
         }
         let mut r = Reader::new(bytes);
-        match r.u8("snapshot's version")? {
-            VERSION => {}
+        let version = r.u8("snapshot's version")?;
+        match version {
+            VERSION | WITHOUT_PRESENCE => {}
             value => {
                 return Err(Error::Unknown {
                     what: "snapshot's version",
@@ -57,7 +60,7 @@ impl Machine {
                 });
             }
         }
-        let mut machine = Machine::new(get_limits(&mut r)?);
+        let mut machine = Machine::new(get_limits(&mut r, version)?);
         machine.at = r.varint("at")?;
         machine.floor = r.varint("floor")?;
         for _ in 0..r.varint_up_to("rooms", machine.limits.rooms as u64)? {
@@ -83,6 +86,8 @@ fn put_limits(out: &mut BytesMut, limits: &Limits) {
         limits.ended_sessions,
         limits.forgotten_rooms,
         limits.log_bytes,
+        limits.member_keys,
+        limits.member_bytes,
     ] {
         out.varint(number as u64);
     }
@@ -91,11 +96,16 @@ fn put_limits(out: &mut BytesMut, limits: &Limits) {
     }
 }
 
-fn get_limits(r: &mut Reader) -> Result<Limits, Error> {
+fn get_limits(r: &mut Reader, version: u8) -> Result<Limits, Error> {
     let mut number = || r.varint("limit").map(|number| number as usize);
     let (rooms, sessions, keys, state_bytes) = (number()?, number()?, number()?, number()?);
     let (history_messages, history_bytes, acks) = (number()?, number()?, number()?);
     let (ended_sessions, forgotten_rooms, log_bytes) = (number()?, number()?, number()?);
+    let (member_keys, member_bytes) = match version {
+        // All of the room's, as it was.
+        WITHOUT_PRESENCE => (keys, state_bytes),
+        _ => (number()?, number()?),
+    };
     let mut time = || r.varint("limit").map(Duration::from_millis);
     Ok(Limits {
         rooms,
@@ -111,5 +121,7 @@ fn get_limits(r: &mut Reader) -> Result<Limits, Error> {
         room_idle: time()?,
         forgotten_rooms,
         log_bytes,
+        member_keys,
+        member_bytes,
     })
 }

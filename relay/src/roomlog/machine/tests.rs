@@ -50,6 +50,18 @@ fn publish(at: u64, id: u8, n: u64) -> Entry {
     }
 }
 
+fn roster(id: u8, version: u64, names: std::ops::Range<u16>) -> Roster {
+    Roster {
+        session: session(id),
+        version,
+        whole: !names.len().is_multiple_of(7),
+        count: names.len() as u64,
+        joins: 10 * version,
+        leaves: version,
+        names: names.map(|n| format!("m{n}")).collect(),
+    }
+}
+
 fn limits() -> Limits {
     Limits {
         history_messages: 8,
@@ -81,10 +93,10 @@ fn a_message_sent_again_is_answered_as_before_after_a_restore_too() {
     let mut machine = Machine::new(limits());
     let first = machine.apply(publish(1_000, 1, 1));
     assert_eq!(acked(&first), Some(1));
-    assert_eq!(first.published.as_ref().map(|m| m.at), Some(1_000));
+    assert_eq!(first.published.first().map(|m| m.at), Some(1_000));
     let mut machine = Machine::restore(machine.snapshot()).unwrap();
     let again = machine.apply(publish(2_000, 1, 1));
-    assert_eq!((acked(&again), again.published), (Some(1), None));
+    assert_eq!((acked(&again), again.published), (Some(1), vec![]));
 }
 
 #[test]
@@ -227,6 +239,57 @@ fn what_is_full_says_so_and_what_was_kept_gives_way_first() {
 }
 
 #[test]
+fn one_member_does_not_take_all_of_a_rooms_state() {
+    let mut machine = Machine::new(Limits {
+        member_keys: 3,
+        member_bytes: 2_000,
+        ..Limits::default()
+    });
+    let mut numbers = [0; 3];
+    let mut put = |machine: &mut Machine, id: u8, key: &str, body: usize| {
+        numbers[usize::from(id)] += 1;
+        let mut message = message(id, numbers[usize::from(id)]);
+        message.room = room(0);
+        message.class = Class::State;
+        message.key = Some(key.into());
+        message.body = vec![0; body].into();
+        let command = Command::Publish(message);
+        machine.apply(Entry { at: 0, command })
+    };
+    for key in ["a", "b", "c"] {
+        assert!(acked(&put(&mut machine, 1, key, 10)).is_some());
+    }
+    let mut machine = Machine::restore(machine.snapshot()).unwrap();
+    let refused = put(&mut machine, 1, "d", 10).answer.unwrap();
+    let Answer::Refused {
+        slug,
+        limit,
+        message,
+        ..
+    } = refused
+    else {
+        panic!("{refused:?}");
+    };
+    assert_eq!((&slug[..], limit), ("member_full", Some(3)));
+    assert_eq!(message, "\"m1\" holds 3 keys; no more are taken of it");
+    // Its own may change, others may write theirs and take its over, which then are theirs.
+    assert!(acked(&put(&mut machine, 1, "a", 20)).is_some());
+    assert!(acked(&put(&mut machine, 2, "d", 10)).is_some());
+    assert!(acked(&put(&mut machine, 2, "a", 10)).is_some());
+    assert!(acked(&put(&mut machine, 1, "e", 10)).is_some());
+    assert_eq!(
+        slug_of(&put(&mut machine, 1, "e", 1_700)),
+        Some("member_full")
+    );
+    assert!(acked(&put(&mut machine, 1, "b", 0)).is_some());
+    assert!(acked(&put(&mut machine, 1, "f", 10)).is_some());
+}
+
+fn slug_of(outcome: &Outcome) -> Option<&str> {
+    matches!(outcome.answer, Some(Answer::Refused { .. })).then(|| slug(outcome))
+}
+
+#[test]
 fn a_question_makes_no_room() {
     let mut machine = Machine::new(limits());
     let ask = Entry {
@@ -274,6 +337,67 @@ fn an_ephemeral_message_is_refused() {
 }
 
 #[test]
+fn who_is_there_is_state_of_the_room_and_keeps_it() {
+    let mut machine = Machine::new(limits());
+    let entry = |at, command| Entry { at, command };
+    let tell = |version, names| Command::Roster {
+        room: room(1),
+        roster: roster(7, version, names),
+    };
+    let present = |version| {
+        Some(Answer::Present {
+            session: session(7),
+            version,
+        })
+    };
+    let nobody = machine.apply(entry(1_000, tell(1, 0..0)));
+    assert_eq!((nobody.answer, machine.len()), (present(1), 0));
+    let told = machine.apply(entry(1_000, tell(2, 0..2)));
+    assert_eq!(told.answer, present(2));
+    let keys = |outcome: &Outcome| -> Vec<(u64, String, bool)> {
+        let published = outcome.published.iter();
+        published
+            .map(|m| (m.seq, m.key.clone().unwrap(), m.body.is_empty()))
+            .collect()
+    };
+    let here = |seq, key: &str| (seq, key.to_owned(), false);
+    assert_eq!(
+        keys(&told),
+        [here(1, "presence/m0"), here(2, "presence/m1")]
+    );
+    let first = &told.published[0];
+    assert_eq!(
+        (&first.topic[..], &first.from[..], first.at),
+        ("presence", "", 1_000)
+    );
+    assert_eq!(state(&machine, 1).keys.len(), 2);
+
+    // A room that somebody is in is not forgotten.
+    let forget = Command::Forget {
+        room: room(1),
+        unused_since: 9_999,
+    };
+    assert_eq!(machine.apply(entry(5_000, forget.clone())).forgotten, None);
+    let lapse = |version| Command::Lapse {
+        room: room(1),
+        session: session(7),
+        version,
+    };
+    let mut machine = Machine::restore(machine.snapshot()).unwrap();
+    assert!(machine.apply(entry(5_000, lapse(1))).published.is_empty());
+    let gone = machine.apply(entry(5_000, lapse(2)));
+    assert_eq!(
+        keys(&gone),
+        [
+            (3, "presence/m0".into(), true),
+            (4, "presence/m1".into(), true)
+        ]
+    );
+    assert!(state(&machine, 1).keys.is_empty());
+    assert_eq!(machine.apply(entry(5_000, forget)).forgotten, Some(room(1)));
+}
+
+#[test]
 fn golden_bytes() {
     let entry = Entry {
         at: 5,
@@ -294,6 +418,25 @@ fn golden_bytes() {
     assert_eq!(Entry::decode(golden.into()), Ok(entry));
     let unknown = Entry::decode(Bytes::from_static(b"\x00\x09")).unwrap_err();
     assert_eq!(unknown.to_string(), "command 9 is not known");
+    let room = room(1);
+    for (command, golden) in [
+        (
+            Command::Lapse {
+                room: room.clone(),
+                session: session(0xab),
+                version: 3,
+            },
+            [&b"\x05\x07\x07default\x06room-1"[..], &[0xab; 16], b"\x03"].concat(),
+        ),
+        (
+            Command::Count { room },
+            b"\x05\x08\x07default\x06room-1".to_vec(),
+        ),
+    ] {
+        let entry = Entry { at: 5, command };
+        assert_eq!(entry.encode(), golden);
+        assert_eq!(Entry::decode(golden.into()), Ok(entry));
+    }
     let other = Machine::restore(Bytes::from_static(b"\x09")).unwrap_err();
     assert_eq!(other.to_string(), "snapshot's version 9 is not known");
 }
@@ -301,12 +444,41 @@ fn golden_bytes() {
 /// A step: a session publishes its next number or one of the last ones again, or something else.
 #[derive(Debug, Clone)]
 enum Op {
-    Publish { id: u8, back: u64 },
-    PassOver { id: u8, skip: u64 },
-    Ask { id: u8 },
-    Retain { id: u8, messages: usize },
-    Forget { id: u8, age: u64 },
-    Wait { ms: u64 },
+    Publish {
+        id: u8,
+        back: u64,
+    },
+    PassOver {
+        id: u8,
+        skip: u64,
+    },
+    Ask {
+        id: u8,
+    },
+    Retain {
+        id: u8,
+        messages: usize,
+    },
+    Forget {
+        id: u8,
+        age: u64,
+    },
+    Wait {
+        ms: u64,
+    },
+    Roster {
+        id: u8,
+        version: u64,
+        first: u16,
+        len: u16,
+    },
+    Lapse {
+        id: u8,
+        version: u64,
+    },
+    Count {
+        id: u8,
+    },
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -318,6 +490,10 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (id.clone(), 0usize..10).prop_map(|(id, messages)| Op::Retain { id, messages }),
         1 => (id, 0u64..700_000).prop_map(|(id, age)| Op::Forget { id, age }),
         2 => (0u64..400_000).prop_map(|ms| Op::Wait { ms }),
+        2 => (0u8..6, 1u64..5, 0u16..9, 0u16..400)
+            .prop_map(|(id, version, first, len)| Op::Roster { id, version, first, len }),
+        1 => (0u8..6, 1u64..5).prop_map(|(id, version)| Op::Lapse { id, version }),
+        1 => (0u8..6).prop_map(|id| Op::Count { id }),
     ]
 }
 
@@ -363,6 +539,21 @@ fn entries(ops: &[Op]) -> Vec<Entry> {
                         age: Duration::from_secs(60),
                     },
                 },
+                Op::Roster {
+                    id,
+                    version,
+                    first,
+                    len,
+                } => Command::Roster {
+                    room: room(id % 2),
+                    roster: roster(id, version, first..first + len),
+                },
+                Op::Lapse { id, version } => Command::Lapse {
+                    room: room(id % 2),
+                    session: session(id),
+                    version,
+                },
+                Op::Count { id } => Command::Count { room: room(id % 2) },
                 Op::Forget { id, age } => Command::Forget {
                     room: room(id % 2),
                     unused_since: at - age,
@@ -414,9 +605,11 @@ proptest! {
             if let Some(room) = outcome.forgotten {
                 places.retain(|(session, _), _| room != self::room(session.0[0] % 2));
             }
-            if let Some(message) = &outcome.published {
+            for message in &outcome.published {
                 let seq = message.seq;
-                prop_assert_eq!(places.insert((message.session, message.n), seq), None);
+                if message.n > 0 {
+                    prop_assert_eq!(places.insert((message.session, message.n), seq), None);
+                }
                 let newest = newest.entry(message.room.clone()).or_default();
                 prop_assert!(seq == *newest + 1 || (seq > *newest && seq % GROUP == 1));
                 *newest = seq;
@@ -430,7 +623,7 @@ proptest! {
     #[test]
     fn any_bytes_are_answered(bytes in vec(any::<u8>(), 0..300)) {
         let _ = Entry::decode(bytes.clone().into());
-        let mut versioned = vec![1];
+        let mut versioned = vec![2];
         versioned.extend(bytes);
         let _ = Machine::restore(versioned.into());
     }

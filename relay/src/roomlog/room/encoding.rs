@@ -4,7 +4,11 @@
 use bytes::{Bytes, BytesMut};
 use longspan_proto::wire::{Error, Reader, Writer, envelope::Envelope, room::MAX_ENVELOPE};
 
-use super::{Limits, Retention, Room, sessions::Sessions};
+use super::{
+    Limits, Retention, Room,
+    presence::{LISTED, Presence},
+    sessions::Sessions,
+};
 
 impl Room {
     /// Appends the room.
@@ -21,6 +25,7 @@ impl Room {
             put(out, message);
         }
         self.sessions.encode(out);
+        self.presence.encode(out);
     }
 
     /// Reads a room that is within these limits.
@@ -29,13 +34,18 @@ impl Room {
         let mut room = Room::new(limits.clone(), r.varint("seq")?);
         room.at = r.varint("at")?;
         room.retention = Retention::decode(&mut r)?.within(limits);
-        for _ in 0..r.varint_up_to("keys", limits.keys as u64)? {
+        // Presence has its keys whatever the members filled.
+        let keys = limits.keys + LISTED + 1;
+        for _ in 0..r.varint_up_to("keys", keys as u64)? {
             room.keyed.restore(get(&mut r)?);
         }
         for _ in 0..r.varint_up_to("history", limits.history_messages as u64)? {
             room.history.restore(get(&mut r)?);
         }
         room.sessions = Sessions::decode(limits, &mut r)?;
+        if r.remaining() > 0 {
+            room.presence = Presence::decode(&mut r)?;
+        }
         Ok(room)
     }
 }

@@ -1,7 +1,9 @@
 //! One room's order.
 
+mod body;
 mod encoding;
 mod history;
+mod presence;
 mod retention;
 mod sessions;
 mod state;
@@ -9,13 +11,21 @@ mod state;
 mod tests;
 
 use longspan_proto::{
-    ids::SessionId,
+    ids::{RoomName, SessionId},
     time::Time,
-    wire::envelope::{Class, Envelope, MAX_BODY, MAX_KEY, MAX_MEMBER, MAX_TOPIC},
+    wire::{
+        envelope::{Class, Envelope, MAX_BODY, MAX_KEY, MAX_MEMBER, MAX_TOPIC},
+        roster::{self, Roster},
+    },
 };
 
 pub use self::retention::Retention;
-use self::{history::History, sessions::Sessions, state::Keyed};
+use self::{
+    history::History,
+    presence::{Change, Presence},
+    sessions::Sessions,
+    state::Keyed,
+};
 use super::{Limits, Refusal};
 
 /// A room: see the [module](super).
@@ -28,6 +38,7 @@ pub struct Room {
     keyed: Keyed,
     sessions: Sessions,
     history: History,
+    presence: Presence,
 }
 
 /// A message was taken, now or before.
@@ -64,6 +75,7 @@ impl Room {
             keyed: Keyed::default(),
             sessions: Sessions::default(),
             history: History::default(),
+            presence: Presence::default(),
         }
     }
 
@@ -151,6 +163,84 @@ impl Room {
         self.sessions.peek_held(session)
     }
 
+    /// An edge says who its members of this room (`name`) are; what is to be published of it.
+    pub fn take_roster(
+        &mut self,
+        wall: u64,
+        name: &RoomName,
+        roster: Roster,
+    ) -> Result<Vec<Envelope>, Refusal> {
+        let session = roster.session;
+        self.presence.take(roster)?;
+        Ok(self.settle_presence(wall, name, session))
+    }
+
+    /// Nothing is heard of an edge any more: its members are gone, unless it told a newer roster
+    /// than this.
+    pub fn lapse(
+        &mut self,
+        wall: u64,
+        name: &RoomName,
+        session: SessionId,
+        version: u64,
+    ) -> Vec<Envelope> {
+        match self.presence.lapse(session, version) {
+            true => self.settle_presence(wall, name, session),
+            false => Vec::new(),
+        }
+    }
+
+    /// Renews the summary of many members, if it does not tell the truth any more.
+    pub fn count_members(&mut self, wall: u64, name: &RoomName) -> Option<Envelope> {
+        let change = self.presence.count(self.at.max(wall))?;
+        Some(self.put(wall, name, SessionId([0; 16]), change))
+    }
+
+    /// Which roster of an edge is held; 0: none, it is to be told again.
+    pub fn roster_held(&self, session: SessionId) -> u64 {
+        self.presence.held(session)
+    }
+
+    /// The edges that have members here, and the versions of their rosters.
+    pub fn edges(&self) -> impl Iterator<Item = (SessionId, u64)> {
+        self.presence.edges()
+    }
+
+    /// Whether [`Room::count_members`] is due.
+    pub fn is_count_stale(&self) -> bool {
+        self.presence.is_stale()
+    }
+
+    fn settle_presence(&mut self, wall: u64, name: &RoomName, session: SessionId) -> Vec<Envelope> {
+        let changes = self.presence.settle(self.at.max(wall));
+        let put = |change| self.put(wall, name, session, change);
+        changes.into_iter().map(put).collect()
+    }
+
+    /// The room itself changes its state: from nobody.
+    fn put(&mut self, wall: u64, name: &RoomName, session: SessionId, change: Change) -> Envelope {
+        self.at = self.at.max(wall);
+        self.seq += 1;
+        let message = Envelope {
+            room: name.clone(),
+            session,
+            n: 0,
+            class: Class::State,
+            topic: roster::TOPIC.into(),
+            key: Some(change.key),
+            expected: None,
+            revision: self.seq,
+            from: String::new(),
+            recipient: None,
+            at: self.at,
+            seq: self.seq,
+            body: change.body,
+        };
+        self.keyed.put(message.clone());
+        self.history.push(&self.retention, message.clone());
+        message
+    }
+
     /// How much of the order is kept from now on; no more than the limits allow.
     pub fn retain(&mut self, wanted: Retention) {
         self.retention = wanted.within(&self.limits);
@@ -189,7 +279,7 @@ impl Room {
 
     /// What it costs in memory, about, in bytes.
     pub fn cost(&self) -> usize {
-        self.keyed.bytes() + self.history.bytes() + self.sessions.cost()
+        self.keyed.bytes() + self.history.bytes() + self.sessions.cost() + self.presence.cost()
     }
 
     /// The state now, and the retained messages up to it.

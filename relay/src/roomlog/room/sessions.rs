@@ -319,8 +319,6 @@ impl Sessions {
 /// publisher wrote. Written out because it must be the same in every version of a replica; not
 /// meant against an adversary, who could only fool himself.
 pub(super) fn digest(message: &Envelope) -> u64 {
-    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-    const PRIME: u64 = 0x0000_0100_0000_01b3;
     let class = [match message.class {
         Class::Log => 1,
         Class::State => 2,
@@ -335,6 +333,13 @@ pub(super) fn digest(message: &Envelope) -> u64 {
         &expected,
         &message.body,
     ];
+    fnv(parts)
+}
+
+/// FNV-1a, 64 bits, over the parts and their lengths.
+pub(super) fn fnv<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
+    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
     let mut hash = OFFSET;
     for part in parts {
         let length = (part.len() as u64).to_be_bytes();

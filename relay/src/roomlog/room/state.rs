@@ -10,6 +10,14 @@ use super::{Limits, Refusal, cost};
 pub(super) struct Keyed {
     by_key: BTreeMap<String, Envelope>,
     bytes: usize,
+    /// Of each member who wrote a key last: how many, and what they cost.
+    by_member: BTreeMap<String, Share>,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Share {
+    keys: usize,
+    bytes: usize,
 }
 
 impl Keyed {
@@ -42,6 +50,35 @@ impl Keyed {
                 limit: limits.state_bytes,
             });
         }
+        self.check_share(limits, held, message)
+    }
+
+    /// Whether the member holds no more than it may, then.
+    fn check_share(
+        &self,
+        limits: &Limits,
+        held: Option<&Envelope>,
+        message: &Envelope,
+    ) -> Result<(), Refusal> {
+        let share = self
+            .by_member
+            .get(&message.from)
+            .copied()
+            .unwrap_or_default();
+        let own = held.filter(|held| held.from == message.from);
+        let full = |what, limit| {
+            Err(Refusal::MemberFull {
+                member: message.from.clone(),
+                what,
+                limit,
+            })
+        };
+        if own.is_none() && share.keys >= limits.member_keys {
+            return full("keys", limits.member_keys);
+        }
+        if share.bytes - own.map_or(0, cost) + cost(message) > limits.member_bytes {
+            return full("bytes of state", limits.member_bytes);
+        }
         Ok(())
     }
 
@@ -51,10 +88,26 @@ impl Keyed {
         let before = if message.body.is_empty() {
             self.by_key.remove(&key)
         } else {
+            let share = self.by_member.entry(message.from.clone()).or_default();
+            share.keys += 1;
+            share.bytes += cost(&message);
             self.bytes += cost(&message);
             self.by_key.insert(key, message)
         };
-        self.bytes -= before.as_ref().map_or(0, cost);
+        if let Some(before) = before {
+            self.bytes -= cost(&before);
+            self.take_share(&before);
+        }
+    }
+
+    fn take_share(&mut self, gone: &Envelope) {
+        if let Some(share) = self.by_member.get_mut(&gone.from) {
+            share.keys -= 1;
+            share.bytes -= cost(gone);
+            if share.keys == 0 {
+                self.by_member.remove(&gone.from);
+            }
+        }
     }
 
     /// What it holds, by the measure its limit is in.
