@@ -8,7 +8,7 @@ import { Lesson } from "./lesson";
 import { WorldMap, type Place } from "./map";
 import { FADE_MS, History, hopsOf, regionsOf, type Hop } from "./path";
 import { Player } from "./player";
-import { Rounds } from "./rounds";
+import { Rounds } from "../client/src/rounds";
 
 const REFRESH_MS = 1_000;
 

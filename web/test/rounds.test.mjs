@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { load } from "./module.mjs";
 
-const { Rounds, PAUSE_MS, MAX_PAUSE_MS } = await load("rounds.ts");
+const { Rounds, PAUSE_MS, MAX_PAUSE_MS } = await load("../client/src/rounds.ts");
 
 test("the next edge is tried at once, and pauses come when all failed", () => {
   const rounds = new Rounds();

@@ -6,8 +6,11 @@ import { type Message } from "./wire.js";
 /** A connection that is not open, or not welcomed, within this is left. The edge says why after 3 s. */
 export declare const OPEN_MS = 3000;
 export declare const WELCOME_MS = 5000;
-/** How often a quiet connection is asked whether it is there, and how long it may take to answer. */
+/** How often a quiet connection is asked whether it is there; sooner where a message waits for its answer. */
 export declare const PING_MS = 2000;
+export declare const WAIT_MS = 1000;
+/** Without an answer for so long the next connection is begun beside it, and for so long it is left. */
+export declare const SUSPECT_MS = 700;
 export declare const ANSWER_MS = 2000;
 /** A connection that was good for less counts as a failure, so that a pause follows a few of them. */
 export declare const STABLE_MS = 5000;
@@ -118,8 +121,8 @@ export declare class Core {
     private logs;
     private active;
     private trial;
-    /** The one in use is to be replaced while it goes on. */
-    private isMoving;
+    /** Why the one in use is to be replaced while it goes on: another is better, or it does not answer. */
+    private moving;
     private seekAt;
     /** Edges that did not let the member in, one after the other. */
     private denials;
@@ -154,6 +157,10 @@ export declare class Core {
     private expire;
     /** The token does not open the room here. One edge may be wrong about it; all of them are not. */
     private denied;
+    /** It does not answer: whichever does first, it or the next edge, is in use then. */
+    private suspect;
+    /** It is there after all. */
+    private trust;
     private lost;
     /** The next edge has its turn. */
     private again;

@@ -12,8 +12,11 @@ import { parse } from "./wire.js";
 /** A connection that is not open, or not welcomed, within this is left. The edge says why after 3 s. */
 export const OPEN_MS = 3_000;
 export const WELCOME_MS = 5_000;
-/** How often a quiet connection is asked whether it is there, and how long it may take to answer. */
+/** How often a quiet connection is asked whether it is there; sooner where a message waits for its answer. */
 export const PING_MS = 2_000;
+export const WAIT_MS = 1_000;
+/** Without an answer for so long the next connection is begun beside it, and for so long it is left. */
+export const SUSPECT_MS = 700;
 export const ANSWER_MS = 2_000;
 /** A connection that was good for less counts as a failure, so that a pause follows a few of them. */
 export const STABLE_MS = 5_000;
@@ -36,8 +39,8 @@ export class Core {
     logs = 0;
     active = null;
     trial = null;
-    /** The one in use is to be replaced while it goes on. */
-    isMoving = false;
+    /** Why the one in use is to be replaced while it goes on: another is better, or it does not answer. */
+    moving = null;
     seekAt = 0;
     /** Edges that did not let the member in, one after the other. */
     denials = 0;
@@ -102,20 +105,20 @@ export class Core {
         if (this.phase === "closed")
             return Infinity;
         const links = [this.active, this.trial].map((link) => link?.deadline ?? Infinity);
-        const seeks = this.trial || (this.active && !this.isMoving) ? Infinity : this.seekAt;
+        const seeks = this.trial || (this.active && this.moving === null) ? Infinity : this.seekAt;
         return Math.min(...links, seeks, this.isOpen ? this.outbox.due() : Infinity);
     }
     get isOpen() { return this.active !== null && this.reader.log !== null; }
     link(id) { return [this.active, this.trial].find((link) => link?.id === id) ?? null; }
     /** Opens a connection if one is wanted and none is on its way. */
     seek() {
-        if (this.trial || (this.active && !this.isMoving) || this.now < this.seekAt)
+        if (this.trial || (this.active && this.moving === null) || this.now < this.seekAt)
             return;
         let url = this.rounds.current();
         if (this.active && url === this.active.url) {
             if (!this.active.isLeaving || this.rounds.all.length < 2) {
                 // Nothing else is left to go to.
-                this.isMoving = false;
+                this.moving = null;
                 return;
             }
             const pause = this.rounds.next(this.chance.unit());
@@ -131,7 +134,7 @@ export class Core {
         }
         this.trial = {
             id: ++this.links, url, isGreeted: false, since: 0, deadline: this.now + OPEN_MS,
-            heard: this.now, isPinged: false, isLeaving: false, error: null,
+            heard: this.now, asked: null, isLeaving: false, error: null,
         };
         this.outputs.push({ do: "open", link: this.trial.id, url });
     }
@@ -146,16 +149,18 @@ export class Core {
         // One that only joined or left behind the first changes nothing.
         if (first === before && at !== undefined && urls.includes(at))
             return this.rounds.turn(at);
+        this.rounds.turn(first);
+        this.rounds.good();
         if (this.trial && this.trial.url !== first) {
             this.outputs.push({ do: "close", link: this.trial.id });
             this.trial = null;
         }
-        this.isMoving = this.active !== null && this.active.url !== first;
+        this.moving = this.active !== null && this.active.url !== first ? "better" : null;
         this.seekAt = 0;
     }
     wake() {
         this.seekAt = 0;
-        if (this.active && !this.active.isPinged)
+        if (this.active && this.active.asked === null)
             this.active.deadline = this.now;
         this.expire();
     }
@@ -171,9 +176,8 @@ export class Core {
             return;
         const said = parse(text);
         if (link.isGreeted) {
-            link.heard = this.now;
-            link.isPinged = false;
-            link.deadline = this.now + PING_MS;
+            Object.assign(link, { heard: this.now, asked: null, deadline: this.now + PING_MS });
+            this.trust(link);
         }
         try {
             if (said === null)
@@ -228,7 +232,7 @@ export class Core {
             throw new Broken("it welcomes out of turn");
         Object.assign(link, { isGreeted: true, since: this.now, heard: this.now, deadline: this.now + PING_MS, error: null });
         // The one before goes on until here: nothing stands still while a member moves.
-        [this.active, this.trial, this.isMoving, this.denials] = [link, null, false, 0];
+        [this.active, this.trial, this.moving, this.denials] = [link, null, null, 0];
         if (before)
             this.outputs.push({ do: "close", link: before.id });
         this.member = welcome.member;
@@ -257,8 +261,10 @@ export class Core {
         const others = [...told, ...this.rounds.all].filter((url) => url !== link.url);
         this.outputs.push({ do: "tell", event: { type: "goaway", deadlineMs: deadline_ms, alternatives } });
         link.isLeaving = true;
-        this.rounds.offer([...others, link.url]);
-        this.isMoving = true;
+        this.rounds.offer([...new Set([...others, link.url])]);
+        this.rounds.turn(others[0] ?? link.url);
+        this.rounds.good();
+        this.moving = "better";
         this.seekAt = 0;
     }
     troubled(link, { error, message, limit }) {
@@ -310,17 +316,23 @@ export class Core {
             if (!link || text === null)
                 return;
             this.outputs.push({ do: "send", link: link.id, text });
+            if (link.asked === null)
+                link.deadline = Math.min(link.deadline, this.now + WAIT_MS);
         }
     }
     expire() {
         for (const link of [this.active, this.trial]) {
             if (!link || this.now < link.deadline)
                 continue;
-            if (link === this.active && !link.isPinged) {
-                link.isPinged = true;
-                link.deadline = this.now + ANSWER_MS;
+            if (link === this.active && link.asked === null) {
+                link.asked = this.now;
+                link.deadline = this.now + SUSPECT_MS;
                 this.say(link, { t: "ping" });
                 this.outbox.spent();
+            }
+            else if (link === this.active && this.now < link.asked + ANSWER_MS) {
+                link.deadline = link.asked + ANSWER_MS;
+                this.suspect(link);
             }
             else {
                 const silent = Math.round(this.now - link.heard);
@@ -336,6 +348,24 @@ export class Core {
             this.end(why);
         else
             this.lost(link, why);
+    }
+    /** It does not answer: whichever does first, it or the next edge, is in use then. */
+    suspect(link) {
+        if (this.moving !== null || this.trial || this.rounds.all.length < 2)
+            return;
+        this.moving = "suspect";
+        this.rounds.pass(link.url);
+        this.seekAt = this.now;
+    }
+    /** It is there after all. */
+    trust(link) {
+        if (this.moving !== "suspect" || link !== this.active)
+            return;
+        this.moving = null;
+        this.rounds.turn(link.url);
+        if (this.trial)
+            this.outputs.push({ do: "close", link: this.trial.id });
+        this.trial = null;
     }
     lost(link, error) {
         this.outputs.push({ do: "close", link: link.id });

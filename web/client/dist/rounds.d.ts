@@ -6,14 +6,16 @@ export declare class Rounds {
     private index;
     /** Failures since the last success. */
     private failed;
-    /** The edges there are, best first; the turn is the first one's. */
-    offer(order: string[]): void;
+    /** The edges there are, best first. True: the one in use is another now. */
+    offer(order: readonly string[]): boolean;
     get all(): readonly string[];
     current(): string | null;
-    /** Takes its turn, if it is known. */
+    /** It is this one's turn, if it is known; else the best one's. */
     turn(edge: string): void;
-    /** The one whose turn it is failed: goes on to the next, after so many ms. `chance` is in 0..1. */
-    next(chance: number): number;
+    /** It is the turn of the one after this, though it did not fail. */
+    pass(edge: string): void;
+    /** The one in use failed: goes on to the next, after so many ms. `chance` is in 0..1. */
+    next(chance?: number): number;
     /** The one in use works. */
     good(): void;
 }

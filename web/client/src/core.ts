@@ -14,8 +14,11 @@ import { parse, type FromEdge, type Message, type ToEdge } from "./wire.js";
 /** A connection that is not open, or not welcomed, within this is left. The edge says why after 3 s. */
 export const OPEN_MS = 3_000;
 export const WELCOME_MS = 5_000;
-/** How often a quiet connection is asked whether it is there, and how long it may take to answer. */
+/** How often a quiet connection is asked whether it is there; sooner where a message waits for its answer. */
 export const PING_MS = 2_000;
+export const WAIT_MS = 1_000;
+/** Without an answer for so long the next connection is begun beside it, and for so long it is left. */
+export const SUSPECT_MS = 700;
 export const ANSWER_MS = 2_000;
 /** A connection that was good for less counts as a failure, so that a pause follows a few of them. */
 export const STABLE_MS = 5_000;
@@ -67,7 +70,8 @@ interface Link {
   /** When it is left, unless it says something. */
   deadline: number;
   heard: number;
-  isPinged: boolean;
+  /** When it was asked whether it is there; null: it answered. */
+  asked: number | null;
   /** The edge wants it to go. */
   isLeaving: boolean;
   /** What it said last that was no message's. */
@@ -98,8 +102,8 @@ export class Core {
   private logs = 0;
   private active: Link | null = null;
   private trial: Link | null = null;
-  /** The one in use is to be replaced while it goes on. */
-  private isMoving = false;
+  /** Why the one in use is to be replaced while it goes on: another is better, or it does not answer. */
+  private moving: "better" | "suspect" | null = null;
   private seekAt = 0;
   /** Edges that did not let the member in, one after the other. */
   private denials = 0;
@@ -149,7 +153,7 @@ export class Core {
   due(): number {
     if (this.phase === "closed") return Infinity;
     const links = [this.active, this.trial].map((link) => link?.deadline ?? Infinity);
-    const seeks = this.trial || (this.active && !this.isMoving) ? Infinity : this.seekAt;
+    const seeks = this.trial || (this.active && this.moving === null) ? Infinity : this.seekAt;
     return Math.min(...links, seeks, this.isOpen ? this.outbox.due() : Infinity);
   }
 
@@ -159,12 +163,12 @@ export class Core {
 
   /** Opens a connection if one is wanted and none is on its way. */
   private seek(): void {
-    if (this.trial || (this.active && !this.isMoving) || this.now < this.seekAt) return;
+    if (this.trial || (this.active && this.moving === null) || this.now < this.seekAt) return;
     let url = this.rounds.current();
     if (this.active && url === this.active.url) {
       if (!this.active.isLeaving || this.rounds.all.length < 2) {
         // Nothing else is left to go to.
-        this.isMoving = false;
+        this.moving = null;
         return;
       }
       const pause = this.rounds.next(this.chance.unit());
@@ -180,7 +184,7 @@ export class Core {
     }
     this.trial = {
       id: ++this.links, url, isGreeted: false, since: 0, deadline: this.now + OPEN_MS,
-      heard: this.now, isPinged: false, isLeaving: false, error: null,
+      heard: this.now, asked: null, isLeaving: false, error: null,
     };
     this.outputs.push({ do: "open", link: this.trial.id, url });
   }
@@ -194,17 +198,19 @@ export class Core {
     this.rounds.offer(urls);
     // One that only joined or left behind the first changes nothing.
     if (first === before && at !== undefined && urls.includes(at)) return this.rounds.turn(at);
+    this.rounds.turn(first);
+    this.rounds.good();
     if (this.trial && this.trial.url !== first) {
       this.outputs.push({ do: "close", link: this.trial.id });
       this.trial = null;
     }
-    this.isMoving = this.active !== null && this.active.url !== first;
+    this.moving = this.active !== null && this.active.url !== first ? "better" : null;
     this.seekAt = 0;
   }
 
   private wake(): void {
     this.seekAt = 0;
-    if (this.active && !this.active.isPinged) this.active.deadline = this.now;
+    if (this.active && this.active.asked === null) this.active.deadline = this.now;
     this.expire();
   }
 
@@ -219,9 +225,8 @@ export class Core {
     if (!link) return;
     const said = parse(text);
     if (link.isGreeted) {
-      link.heard = this.now;
-      link.isPinged = false;
-      link.deadline = this.now + PING_MS;
+      Object.assign(link, { heard: this.now, asked: null, deadline: this.now + PING_MS });
+      this.trust(link);
     }
     try {
       if (said === null) throw new Broken("what it says is not a message");
@@ -257,7 +262,7 @@ export class Core {
     if (link !== this.trial) throw new Broken("it welcomes out of turn");
     Object.assign(link, { isGreeted: true, since: this.now, heard: this.now, deadline: this.now + PING_MS, error: null });
     // The one before goes on until here: nothing stands still while a member moves.
-    [this.active, this.trial, this.isMoving, this.denials] = [link, null, false, 0];
+    [this.active, this.trial, this.moving, this.denials] = [link, null, null, 0];
     if (before) this.outputs.push({ do: "close", link: before.id });
     this.member = welcome.member;
     if (!this.outbox.begin(this.now, welcome.n, welcome.limits)) {
@@ -285,8 +290,10 @@ export class Core {
     const others = [...told, ...this.rounds.all].filter((url) => url !== link.url);
     this.outputs.push({ do: "tell", event: { type: "goaway", deadlineMs: deadline_ms, alternatives } });
     link.isLeaving = true;
-    this.rounds.offer([...others, link.url]);
-    this.isMoving = true;
+    this.rounds.offer([...new Set([...others, link.url])]);
+    this.rounds.turn(others[0] ?? link.url);
+    this.rounds.good();
+    this.moving = "better";
     this.seekAt = 0;
   }
 
@@ -334,17 +341,21 @@ export class Core {
       const text = link && this.reader.log !== null ? this.outbox.next(this.now) : null;
       if (!link || text === null) return;
       this.outputs.push({ do: "send", link: link.id, text });
+      if (link.asked === null) link.deadline = Math.min(link.deadline, this.now + WAIT_MS);
     }
   }
 
   private expire(): void {
     for (const link of [this.active, this.trial]) {
       if (!link || this.now < link.deadline) continue;
-      if (link === this.active && !link.isPinged) {
-        link.isPinged = true;
-        link.deadline = this.now + ANSWER_MS;
+      if (link === this.active && link.asked === null) {
+        link.asked = this.now;
+        link.deadline = this.now + SUSPECT_MS;
         this.say(link, { t: "ping" });
         this.outbox.spent();
+      } else if (link === this.active && this.now < link.asked! + ANSWER_MS) {
+        link.deadline = link.asked! + ANSWER_MS;
+        this.suspect(link);
       } else {
         const silent = Math.round(this.now - link.heard);
         this.lost(link, link.error ?? new LongspanError("silent", `the edge said nothing for ${silent} ms`));
@@ -358,6 +369,23 @@ export class Core {
     const why = new LongspanError(error, message);
     if (this.denials >= this.rounds.all.length && !this.active && !this.config.canRenewToken) this.end(why);
     else this.lost(link, why);
+  }
+
+  /** It does not answer: whichever does first, it or the next edge, is in use then. */
+  private suspect(link: Link): void {
+    if (this.moving !== null || this.trial || this.rounds.all.length < 2) return;
+    this.moving = "suspect";
+    this.rounds.pass(link.url);
+    this.seekAt = this.now;
+  }
+
+  /** It is there after all. */
+  private trust(link: Link): void {
+    if (this.moving !== "suspect" || link !== this.active) return;
+    this.moving = null;
+    this.rounds.turn(link.url);
+    if (this.trial) this.outputs.push({ do: "close", link: this.trial.id });
+    this.trial = null;
   }
 
   private lost(link: Link, error: LongspanError): void {

@@ -57,6 +57,9 @@ export class Backbone {
     return execFileSync(BINARY, args, { env: { ...process.env, LONGSPAN_DATA_DIR: this.data }, encoding: "utf8", timeout: BOUND_MS });
   }
 
+  /** A node's process. */
+  pid(id) { return JSON.parse(this.longspan("lab", "node", "ls", "-o", "json")).find((node) => node.id === id).pid; }
+
   async stop() {
     // Its nodes end with it.
     if (this.process.exitCode === null && this.process.pid) {

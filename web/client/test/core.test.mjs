@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ANSWER_MS, Core, OPEN_MS, PING_MS } from "../dist/core.js";
+import { ANSWER_MS, Core, OPEN_MS, PING_MS, SUSPECT_MS, WAIT_MS } from "../dist/core.js";
 import { MAX_QUEUED } from "../dist/outbox.js";
 import { Reader } from "../dist/reader.js";
 import { MAX_PAUSE_MS, PAUSE_MS } from "../dist/rounds.js";
@@ -72,16 +72,39 @@ test("a connection that is lost is replaced at the next edge, and what was not a
   assert.deepEqual(play.take("send").map(({ said }) => [said.n, said.body]), [[2, 2], [3, 3]]);
 });
 
-test("a silent edge is left", () => {
+test("a silent edge is left, and before that the next one is begun beside it", () => {
   const play = joined();
   play.take("send");
+  play.take("open");
   play.until(PING_MS);
   assert.deepEqual(play.take("send").map(({ said }) => said.t), ["ping"]);
-  play.hear(1, { t: "pong" }).until(2 * PING_MS + ANSWER_MS - 1);
-  assert.deepEqual(play.take("close"), [], "it answered once");
-  play.until(2 * PING_MS + ANSWER_MS);
+  play.until(PING_MS + SUSPECT_MS - 1);
+  assert.deepEqual(play.take("open"), []);
+  play.until(PING_MS + SUSPECT_MS);
+  assert.deepEqual(play.take("open"), [{ do: "open", link: 2, url: B }]);
+  play.hear(1, { t: "pong" });
+  assert.deepEqual(play.take("close"), [{ do: "close", link: 2 }], "it answered after all");
+  assert.equal(play.core.url, A);
+
+  const again = play.now + PING_MS;
+  play.until(again + SUSPECT_MS);
+  assert.deepEqual([play.take("open"), play.take("close")], [[{ do: "open", link: 3, url: B }], []]);
+  play.until(again + ANSWER_MS);
   assert.deepEqual(play.take("close"), [{ do: "close", link: 1 }]);
-  assert.equal(play.take("open").at(-1).url, B);
+  assert.equal(play.core.phase, "reconnecting");
+  play.open(3).welcome(3, 0, { state: undefined });
+  assert.equal(play.core.url, B);
+});
+
+test("an edge that owes an answer is asked sooner, and replaced by whoever answers first", () => {
+  const play = joined().publish(1);
+  play.take("send");
+  play.until(WAIT_MS);
+  assert.deepEqual(play.take("send").map(({ said }) => said.t), ["ping"]);
+  play.until(WAIT_MS + SUSPECT_MS).open(2).welcome(2, 0, { state: undefined });
+  assert.deepEqual(play.take("close"), [{ do: "close", link: 1 }]);
+  assert.deepEqual(play.take("send").filter(({ said }) => said.t === "pub").map(({ link, said }) => [link, said.n]), [[2, 1]]);
+  assert.deepEqual(statuses(play), ["open", "open"], "the room was never left");
 });
 
 test("where every edge fails pauses grow up to a bound", () => {

@@ -23,7 +23,7 @@ const MUTANTS = [
   ["numbers that never come are left out", "outbox.js", "if (hole < n)", "if (false)"],
   ["later is never", "outbox.js", "if (LATER.has(said.error)) {\n            item.later", "if (false) {\n            item.later"],
   ["what may have been taken is sent again in a new session", "outbox.js", "const sent = this.items.filter(({ n }) => n > 0);", "const sent = []; for (const item of this.items) item.n = 0;"],
-  ["a silent edge is believed", "core.js", "link.deadline = this.now + ANSWER_MS", "link.deadline = Infinity"],
+  ["a silent edge is believed", "core.js", "link.deadline = this.now + SUSPECT_MS", "link.deadline = Infinity"],
 ];
 
 for (const [what, file, from, to] of MUTANTS) {

@@ -2,11 +2,8 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { divide, seat } from "../dist/classroom.js";
-import { connect } from "../dist/index.js";
 import { Backbone, within } from "./backbone.mjs";
 import { Page } from "./chromium.mjs";
-import { WebSocket } from "./socket.mjs";
 
 test("a teacher and a student share hands, stage, board and poll, and who comes late sees them", async () => {
   const backbone = await Backbone.start(["cn-shanghai", "hk", "sg"]);
@@ -56,14 +53,12 @@ test("a teacher and a student share hands, stage, board and poll, and who comes 
       && document.querySelectorAll('#stage li[data-member]').length === 1 && document.querySelectorAll('#poll .option').length === 2
       && document.getElementById('text').disabled`);
 
-    // A program divides the class, and calls it back.
-    const program = connect({ urls: [backbone.edge("sg").http], room: "math", WebSocket });
-    undo.push(() => program.close());
-    const member = await student.eval("document.getElementById('compose').dataset.member");
-    await program.publish(seat(member, { room: "math-2" }));
-    await program.publish(divide({ rooms: [{ room: "math-1" }, { room: "math-2", title: "Second" }] }));
-    await is(student, "the student is told where to go", "!document.getElementById('where').hidden && document.getElementById('where').href.endsWith('/classroom/math-2')");
-    await is(teacher, "the groups are listed", "document.querySelectorAll('#groups li').length === 2");
+    // The class is divided among who is here, and called back.
+    await is(teacher, "three are here", "document.getElementById('here').textContent === '3 here'");
+    await click(teacher, "#divide");
+    await is(student, "the student is told where to go", "!document.getElementById('where').hidden && /classroom.math-[12]$/.test(document.getElementById('where').href)");
+    await is(late, "the other one is in the other room", "!document.getElementById('where').hidden");
+    assert.notEqual(await late.eval("document.getElementById('where').href"), await student.eval("document.getElementById('where').href"));
     await click(teacher, "#divide");
     await is(student, "the class is called back", "document.getElementById('where').hidden");
 

@@ -25,6 +25,8 @@ test("an edge dies under a member who goes on at another, and the room stays who
     const ben = join("ben", [sg.http, hk.http]);
     await within("both are in the room", () => ann.phase === "open" && ben.phase === "open");
 
+    await within("both are seen", () => ann.presence.count === 2 && ben.presence.members.includes(ben.member));
+
     // Both talk all the while; one edge is killed in the midst of it.
     const answers = { ann: [], ben: [] };
     for (let n = 1; n <= EACH; n++) {
@@ -73,6 +75,34 @@ test("an edge dies under a member who goes on at another, and the room stays who
     assert.equal((await within("a bad token is told", left)).code, "token_invalid");
     for (const client of [ann, ben, late]) client.close();
     await assert.rejects(ann.publish({ topic: "chat", class: "log" }), { code: "closed" });
+  } finally {
+    await backbone.stop();
+  }
+});
+
+test("an edge that stops sends its members on, and none of their messages is lost or told unknown", async () => {
+  const backbone = await Backbone.start(["cn-shanghai", "hk", "sg"]);
+  try {
+    const [hk, sg] = [backbone.edge("hk"), backbone.edge("sg")];
+    const seen = [];
+    const went = [];
+    const client = connect({ urls: [hk.http, sg.http], room: "talk", WebSocket });
+    client.on("ev", ({ seq, topic }) => { if (topic === "chat") seen.push(seq); });
+    client.on("goaway", ({ alternatives }) => went.push(alternatives));
+    await within("it is in the room", () => client.phase === "open");
+    assert.equal(client.url, hk.http);
+    const answers = [];
+    for (let n = 1; n <= 100; n++) {
+      answers.push(client.publish({ topic: "chat", class: "log", body: n }));
+      if (n === 30) process.kill(backbone.pid(hk.id), "SIGTERM");
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    const places = (await within("everything is answered", Promise.all(answers))).map(({ seq }) => seq);
+    await within("everything is seen", () => client.seq >= places.at(-1));
+    assert.deepEqual(seen, places);
+    assert.notEqual(client.url, hk.http);
+    assert.ok(went.length === 1 && went[0].includes(sg.http), `where to go was told: ${JSON.stringify(went)}`);
+    client.close();
   } finally {
     await backbone.stop();
   }
