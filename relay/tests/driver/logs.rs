@@ -381,11 +381,12 @@ impl Client {
         seq
     }
 
-    /// Sets a key of the state to so many bytes.
-    pub async fn put(&mut self, key: &str, bytes: usize) -> u64 {
+    /// Sets a key of the state to so many bytes, on behalf of a member.
+    pub async fn put(&mut self, from: &str, key: &str, bytes: usize) -> u64 {
         self.n += 1;
         let message = Envelope {
             class: Class::State,
+            from: from.into(),
             key: Some(key.into()),
             body: vec![b'x'; bytes].into(),
             ..self.message(self.n, "")

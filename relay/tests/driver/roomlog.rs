@@ -112,7 +112,9 @@ async fn whoever_lost_its_disk_comes_back_as_another_and_is_told_some_megabytes(
     let mut logs = Logs::new(3).await;
     let mut client = logs.client(1);
     for key in 0..250 {
-        client.put(&key.to_string(), 15_000).await;
+        // No member writes more than 1 MB.
+        let member = format!("m{}", key % 5);
+        client.put(&member, &key.to_string(), 15_000).await;
     }
     let lost = (logs.leader().await + 1) % 3;
     logs.relays[lost].kill();
