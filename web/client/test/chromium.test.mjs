@@ -31,7 +31,7 @@ test("an edge that freezes is left, and nothing is lost or repeated", async () =
       import { connect } from "/dist/index.js";
       const seen = [], answers = [];
       const client = connect({ urls: ${JSON.stringify([hk.http, sg.http])}, room: "talk" });
-      client.on("ev", ({ seq, body }) => seen.push([seq, body]));
+      client.on("ev", ({ seq, topic, body }) => { if (topic === "chat") seen.push([seq, body]); });
       const say = (n) => answers.push(client.publish({ topic: "chat", class: "log", body: n }).then(({ seq }) => seq));
       Object.assign(window, { client, seen, answers, say });
     </script>`);
@@ -51,7 +51,7 @@ test("an edge that freezes is left, and nothing is lost or repeated", async () =
     await within("everything is seen", () => page.eval(`client.seq >= ${Math.max(...places)}`));
     const seen = await page.eval("seen");
     assert.deepEqual(seen, places.map((seq, i) => [seq, i + 1]));
-    assert.deepEqual(places, places.map((_, i) => places[0] + i));
+    assert.deepEqual(places, [...new Set(places)].sort((a, b) => a - b));
     backbone.longspan("lab", "node", "continue", hk.id);
   } finally {
     for (const it of undo.reverse()) await it();
