@@ -3,7 +3,7 @@
 //! Each verb prints one object (`-o table|json`) with the command, the seed and the
 //! machine; docs/benchmarks.md keeps the last ones.
 //!
-//! * `floor`, `fanout`, `chain`, `join`, `lessons`, `failover`, `edge_lost`, `log`, `routes`,
+//! * `floor`, `fanout`, `chain`, `join`, `lessons`, `failover`, `edge_lost`, `history`, `log`, `routes`,
 //!   `overlay`: the verbs.
 //! * `backbone`, `child`, `spec`, `identity`: relays as processes, edges inside this one.
 //! * `load`: what is sent and how it is counted. `usage`, `report`: CPU, memory, tables.
@@ -15,6 +15,7 @@ mod edge_lost;
 mod failover;
 mod fanout;
 mod floor;
+mod history;
 mod identity;
 mod join;
 mod lessons;
@@ -50,6 +51,8 @@ pub enum Bench {
     EdgeLost(edge_lost::Args),
     /// How long a lesson's far end sees nothing when a link or a relay on its way fails
     Failover(failover::Args),
+    /// A room's members under faults for minutes: what of their messages is lost, repeated, out of order
+    History(history::Args),
     /// Lessons over one long link, under each congestion controller
     Lessons(lessons::Args),
     /// One room with many members over several edges: acks, deliveries, joins, CPU and memory
@@ -76,6 +79,7 @@ pub fn run(bench: &Bench, context: &Context) -> Outcome {
         Bench::Join(args) => block_on(join::run(args))?,
         Bench::EdgeLost(args) => block_on(edge_lost::run(args))?,
         Bench::Failover(args) => failover::run(args)?,
+        Bench::History(args) => history::run(args)?,
         Bench::Lessons(args) => block_on(lessons::run(args))?,
         Bench::Log(args) => block_on(log::run(args))?,
         Bench::Routes(args) => routes::run(args),

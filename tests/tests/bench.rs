@@ -163,6 +163,30 @@ fn a_room_s_messages_reach_all_members_also_when_its_leader_is_killed() {
     }
 }
 
+/// Half a minute of faults; the figures of ten are the bench's.
+#[test]
+fn a_history_under_faults_keeps_every_law() {
+    let report =
+        bench("history --members 9 --regions 3 --minutes 0.5 --fault-every 6s --rate 10 --seed 5");
+    let broken = report["laws_broken"].as_object().expect("laws");
+    assert!(broken.is_empty(), "{report}");
+    assert_eq!(report["settled"], true, "{report}");
+    assert_eq!(number(&report, "/logs_changed"), 0.0, "{report}");
+    assert!(number(&report, "/faults") >= 3.0, "{report}");
+    let (said, acked) = (
+        number(&report, "/messages_said"),
+        number(&report, "/messages_acked"),
+    );
+    assert!(acked > 50.0 && acked >= said / 2.0, "{report}");
+    assert!(
+        number(&report, "/messages_given") >= acked * 5.0,
+        "{report}"
+    );
+    // Members went to other edges, and were told states.
+    assert!(number(&report, "/connections") > 9.0, "{report}");
+    assert!(number(&report, "/states_compared") >= 9.0, "{report}");
+}
+
 fn in_order(report: &Value) {
     assert_eq!(number(report, "/backwards"), 0.0, "{report}");
     assert_eq!(number(report, "/not_at_key"), 0.0, "{report}");
