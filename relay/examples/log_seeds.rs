@@ -19,6 +19,8 @@ mod history;
 mod hosts;
 #[path = "../tests/groups/net.rs"]
 mod net;
+#[path = "../tests/groups/record.rs"]
+mod record;
 #[path = "../tests/groups/world.rs"]
 mod world;
 

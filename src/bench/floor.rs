@@ -40,6 +40,18 @@ const BATCH: usize = 64;
 /// An acknowledgement's size: a short header, an ACK frame, a tag.
 const ACK: usize = 40;
 
+/// What one TCP write of so many bytes costs here, in µs.
+pub fn us_per_write(subscribers: u32, size: u32, seconds: u64) -> Outcome<f64> {
+    let (sent, cpu_us) = tcp(&Args {
+        subscribers,
+        size,
+        seconds,
+        tcp: true,
+    })
+    .map_err(Failure::failed)?;
+    Ok(cpu_us as f64 / sent as f64)
+}
+
 /// Runs it.
 pub fn run(args: &Args) -> Outcome<Value> {
     check()?;

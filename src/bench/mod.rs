@@ -3,8 +3,8 @@
 //! Each verb prints one object (`-o table|json`) with the command, the seed and the
 //! machine; docs/benchmarks.md keeps the last ones.
 //!
-//! * `floor`, `fanout`, `chain`, `join`, `lessons`, `failover`, `edge_lost`, `routes`, `overlay`: the
-//!   verbs.
+//! * `floor`, `fanout`, `chain`, `join`, `lessons`, `failover`, `edge_lost`, `history`, `log`, `routes`,
+//!   `overlay`: the verbs.
 //! * `backbone`, `child`, `spec`, `identity`: relays as processes, edges inside this one.
 //! * `load`: what is sent and how it is counted. `usage`, `report`: CPU, memory, tables.
 
@@ -15,10 +15,12 @@ mod edge_lost;
 mod failover;
 mod fanout;
 mod floor;
+mod history;
 mod identity;
 mod join;
 mod lessons;
 mod load;
+mod log;
 mod overlay;
 mod report;
 mod routes;
@@ -49,8 +51,12 @@ pub enum Bench {
     EdgeLost(edge_lost::Args),
     /// How long a lesson's far end sees nothing when a link or a relay on its way fails
     Failover(failover::Args),
+    /// A room's members under faults for minutes: what of their messages is lost, repeated, out of order
+    History(history::Args),
     /// Lessons over one long link, under each congestion controller
     Lessons(lessons::Args),
+    /// One room with many members over several edges: acks, deliveries, joins, CPU and memory
+    Log(log::Args),
     /// Computing all paths, and those that one link's change touches
     Routes(routes::Args),
     /// How long paths between regions take, direct, over the overlay, and at best
@@ -73,7 +79,9 @@ pub fn run(bench: &Bench, context: &Context) -> Outcome {
         Bench::Join(args) => block_on(join::run(args))?,
         Bench::EdgeLost(args) => block_on(edge_lost::run(args))?,
         Bench::Failover(args) => failover::run(args)?,
+        Bench::History(args) => history::run(args)?,
         Bench::Lessons(args) => block_on(lessons::run(args))?,
+        Bench::Log(args) => block_on(log::run(args))?,
         Bench::Routes(args) => routes::run(args),
         Bench::Overlay(args) => return overlay::print(&overlay::run(args)?, context.format),
         Bench::Node { spec } => return spec::run(spec),

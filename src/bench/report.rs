@@ -28,6 +28,11 @@ impl Distribution {
         self.0.add(&other.0).expect("the same bounds");
     }
 
+    /// How many values.
+    pub fn count(&self) -> u64 {
+        self.0.len()
+    }
+
     /// `p50`, `p99`, `p999`, `max` in ms, and `n`.
     pub fn json(&self) -> Value {
         let ms = |us: u64| (us as f64 / 10.0).round() / 100.0;

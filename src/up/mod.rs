@@ -3,10 +3,10 @@
 pub mod child;
 pub mod data_dir;
 pub mod files;
-mod nodes;
+pub mod nodes;
 pub mod pki;
 pub mod plan;
-mod ports;
+pub mod ports;
 mod tell;
 
 use std::{

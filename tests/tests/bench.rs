@@ -136,6 +136,57 @@ fn the_simulated_faults_have_their_figures() {
     assert!(downs <= 0.05, "{report}");
 }
 
+#[test]
+fn a_room_s_messages_reach_all_members_also_when_its_leader_is_killed() {
+    let report = bench(
+        "log --members 12 --edges 3 --rate 20 --seconds 2 --joins 100 --state 40000 --leader-kills 2",
+    );
+    assert_eq!(number(&report, "/acked"), 40.0, "{report}");
+    assert_eq!(number(&report, "/delivery_ms/n"), 480.0, "{report}");
+    assert_eq!(number(&report, "/ack_ms/n"), 40.0, "{report}");
+    assert_eq!(number(&report, "/snapshot_ms/n"), 12.0, "{report}");
+    let kills = "/leader_kills/publishing_again_ms/n";
+    assert_eq!(number(&report, kills), 2.0, "{report}");
+    for of in ["", "/leader_kills"] {
+        for wrong in ["gaps", "duplicates", "skipped", "missing"] {
+            assert_eq!(number(&report, &format!("{of}/{wrong}")), 0.0, "{report}");
+        }
+    }
+    for figure in [
+        "joins_per_s",
+        "rss_bytes_per_member",
+        "us_per_delivery",
+        "us_per_delivery_by_floor",
+        "generator_us_per_delivery",
+    ] {
+        assert!(number(&report, &format!("/{figure}")) > 0.0, "{report}");
+    }
+}
+
+/// Half a minute of faults; the figures of ten are the bench's.
+#[test]
+fn a_history_under_faults_keeps_every_law() {
+    let report =
+        bench("history --members 9 --regions 3 --minutes 0.5 --fault-every 6s --rate 10 --seed 5");
+    let broken = report["laws_broken"].as_object().expect("laws");
+    assert!(broken.is_empty(), "{report}");
+    assert_eq!(report["settled"], true, "{report}");
+    assert_eq!(number(&report, "/logs_changed"), 0.0, "{report}");
+    assert!(number(&report, "/faults") >= 3.0, "{report}");
+    let (said, acked) = (
+        number(&report, "/messages_said"),
+        number(&report, "/messages_acked"),
+    );
+    assert!(acked > 50.0 && acked >= said / 2.0, "{report}");
+    assert!(
+        number(&report, "/messages_given") >= acked * 5.0,
+        "{report}"
+    );
+    // Members went to other edges, and were told states.
+    assert!(number(&report, "/connections") > 9.0, "{report}");
+    assert!(number(&report, "/states_compared") >= 9.0, "{report}");
+}
+
 fn in_order(report: &Value) {
     assert_eq!(number(report, "/backwards"), 0.0, "{report}");
     assert_eq!(number(report, "/not_at_key"), 0.0, "{report}");

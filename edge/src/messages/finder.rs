@@ -8,6 +8,11 @@ use longspan_proto::{ids::NodeId, time::Time};
 /// noticed yet. The shortest election takes about as long.
 const MOURNED: Duration = Duration::from_millis(500);
 
+/// A leader that was lost is left out for so many rounds, unless a member names it: it would most
+/// likely not answer, and that takes [`LEAD`](super::backbone) to be known, in which the others find
+/// a new leader. The pauses of so many rounds are longer than a short election.
+const LEFT_OUT: u32 = 6;
+
 /// Pauses once every member was asked: the first, and the longest. Doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -24,6 +29,8 @@ pub struct Finder {
     pause: Duration,
     /// Led until then, and does not answer.
     lost: Option<(NodeId, Time)>,
+    /// How often all were asked since.
+    rounds: u32,
 }
 
 impl Default for Finder {
@@ -34,6 +41,7 @@ impl Default for Finder {
             tries: 0,
             pause: FIRST_PAUSE,
             lost: None,
+            rounds: 0,
         }
     }
 }
@@ -42,20 +50,25 @@ impl Finder {
     /// Whom to ask next: whom a member named, else the one after the last, the likely leader first.
     /// None: there are no members.
     pub fn next(&mut self, members: &[NodeId]) -> Option<NodeId> {
-        let after = || {
-            let last = self.asked.as_ref()?;
-            members.iter().position(|node| node == last)
-        };
         let next = match self.named.take() {
             Some(named) => named,
-            None => {
-                let at = after().map_or(0, |at| at + 1);
-                members.get(at % members.len().max(1))?.clone()
-            }
+            None => self.in_turn(members)?.clone(),
         };
         self.tries += 1;
         self.asked = Some(next.clone());
         Some(next)
+    }
+
+    /// The one after the last, leaving out a leader that was just lost.
+    fn in_turn<'a>(&self, members: &'a [NodeId]) -> Option<&'a NodeId> {
+        let last = self.asked.as_ref();
+        let last = last.and_then(|last| members.iter().position(|node| node == last));
+        let first = last.map_or(0, |at| at + 1);
+        let turns = members.iter().cycle().skip(first).take(members.len());
+        let lost = self.lost.as_ref().filter(|_| self.rounds < LEFT_OUT);
+        let is_left_out = |node: &&NodeId| lost.is_some_and(|(lost, _)| lost == *node);
+        let others = turns.clone().find(|node| !is_left_out(node));
+        others.or_else(|| turns.clone().next())
     }
 
     /// It led for a while: what comes is another search.
@@ -80,6 +93,7 @@ impl Finder {
     pub fn fails(&mut self, now: Time, led: bool) {
         if led && let Some(asked) = &self.asked {
             self.lost = Some((asked.clone(), now));
+            self.rounds = 0;
         }
     }
 
@@ -90,6 +104,7 @@ impl Finder {
             return None;
         }
         self.tries = 0;
+        self.rounds += 1;
         let pause = self.pause;
         self.pause = (pause * 2).min(LONGEST_PAUSE);
         Some(pause)
@@ -140,6 +155,34 @@ mod tests {
         assert_eq!(next(&mut finder), "c");
         finder.elsewhere(at(1_600), Some(id("a")));
         assert_eq!(next(&mut finder), "a");
+    }
+
+    #[test]
+    fn a_lost_leader_is_left_out_until_the_others_had_time_to_find_another() {
+        let mut finder = Finder::default();
+        assert_eq!(next(&mut finder), "a");
+        finder.leads();
+        finder.fails(at(0), true);
+        let mut asked = String::new();
+        for _ in 0..20 {
+            asked += &next(&mut finder);
+            finder.fails(at(0), false);
+            if finder.pause(3).is_some() {
+                asked += " ";
+            }
+        }
+        assert_eq!(asked, "bcb cbc bcb cbc bcb cbc ab");
+        // A member names it: it leads again.
+        finder.fails(at(0), true);
+        assert_eq!(next(&mut finder), "c");
+        finder.elsewhere(at(1_000), Some(id("b")));
+        assert_eq!(next(&mut finder), "b");
+        // Nobody else is there.
+        let mut alone = Finder::default();
+        let members = [id("a")];
+        assert_eq!(alone.next(&members), Some(id("a")));
+        alone.fails(at(0), true);
+        assert_eq!(alone.next(&members), Some(id("a")));
     }
 
     #[test]

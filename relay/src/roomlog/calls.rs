@@ -1,7 +1,7 @@
 //! Calls to a placement group that this node has a part in: the leader serves them, whoever does
 //! not lead says who does (WIRE.md, "Room calls").
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use longspan_proto::{
@@ -30,6 +30,11 @@ const UNANSWERED: usize = 4_096;
 /// Bytes of messages, of all calls of a node, that were proposed and wait for their answer. When
 /// full, no more are read: below what a leader takes (8 MB), so that none is turned away.
 const PROPOSED: usize = 4 << 20;
+
+/// A call that finds no leader waits so long for one: as long as most elections inside a region take,
+/// and less than an edge waits for whoever it calls (1 s). The edge hears of a new leader at once
+/// then, and not at its next attempt.
+const ELECTION: Duration = Duration::from_millis(400);
 
 /// What is asked of groups.
 pub(super) struct Calls {
@@ -65,10 +70,22 @@ impl Calls {
     pub async fn serve(&self, call: IncomingCall) -> Result<(), CallError> {
         let open = call.open().clone();
         let entered = match self.enter(&open).await {
+            Err(NotHere::Leaderless(mut standing)) => {
+                elected(&mut standing, ELECTION).await;
+                self.enter(&open).await
+            }
+            entered => entered,
+        };
+        let entered = match entered {
             Ok(entered) => entered,
             Err(NotHere::Elsewhere(node)) => {
                 let node = node.map_or_else(String::new, |node| node.to_string());
                 call.refuse(Status::Elsewhere, &node).await;
+                return Ok(());
+            }
+            Err(NotHere::Leaderless(_)) => {
+                let why = format!("group {} has no leader now", open.group);
+                call.refuse(Status::Unavailable, &why).await;
                 return Ok(());
             }
             Err(NotHere::Unavailable(why)) => {
@@ -247,6 +264,13 @@ fn check_room(room: &RoomName, request: &Request) -> Result<(), Answer> {
     }
 }
 
+/// Returns once somebody leads, or after `bound`.
+async fn elected(standing: &mut watch::Receiver<Standing>, bound: Duration) {
+    let leads = |now: &Standing| now.leads || now.elsewhere.is_some();
+    // An error: the group is gone from here. It is asked again in any case.
+    let _ = tokio::time::timeout(bound, standing.wait_for(leads)).await;
+}
+
 /// Returns once this node does not lead under the generation that the call was told.
 async fn lost(standing: &mut watch::Receiver<Standing>, entered: &Entered) {
     let other = |now: &Standing| !now.leads || now.generation != entered.generation;
@@ -263,4 +287,39 @@ fn encoded(lead: &Lead) -> Bytes {
     let mut out = BytesMut::new();
     lead.encode(&mut out);
     out.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use longspan_proto::ids::Generation;
+
+    use super::*;
+
+    fn standing(leads: bool, elsewhere: Option<&str>) -> Standing {
+        Standing {
+            leads,
+            generation: Generation::default(),
+            elsewhere: elsewhere.map(|name| NodeId::new(name).unwrap()),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_call_waits_for_an_election_and_no_longer() {
+        let (tell, mut told) = watch::channel(standing(false, None));
+        elected(&mut told, Duration::ZERO).await;
+        for new in [standing(true, None), standing(false, Some("relay-2"))] {
+            tell.send_replace(standing(false, None));
+            let waiting = tokio::spawn({
+                let mut told = told.clone();
+                async move { elected(&mut told, Duration::from_secs(3_600)).await }
+            });
+            tokio::task::yield_now().await;
+            assert!(!waiting.is_finished(), "nobody leads yet");
+            tell.send_replace(new);
+            waiting.await.unwrap();
+        }
+        tell.send_replace(standing(false, None));
+        drop(tell);
+        elected(&mut told, Duration::from_secs(3_600)).await;
+    }
 }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use longspan_lab::history::{Mark, What};
 use longspan_proto::{
     ids::{Room, RoomName, SessionId, Tenant},
     time::Time,
@@ -22,7 +23,10 @@ use longspan_relay::roomlog::{
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::history::{Broken, History};
+use super::{
+    history::{Broken, History},
+    record,
+};
 
 /// Messages under way at once.
 const WINDOW: usize = 4;
@@ -41,10 +45,10 @@ pub enum Ask {
         session: SessionId,
         acked: u64,
     },
-    /// `told`: the newest place anybody was told when it was asked.
+    /// `asked`: when.
     Read {
         room: RoomName,
-        told: u64,
+        asked: Time,
     },
 }
 
@@ -54,7 +58,7 @@ pub enum Told {
     Answer(Answer),
     Unserved(Unserved),
     Held { n: u64, acked: u64 },
-    State { told: u64, state: Box<Snapshot> },
+    State { asked: Time, state: Box<Snapshot> },
     Nothing,
 }
 
@@ -136,7 +140,7 @@ impl Client {
         if dice.random_ratio(1, 5) {
             return vec![Ask::Read {
                 room: self.room.clone(),
-                told: history.told(&self.room),
+                asked: now,
             }];
         }
         if self.left == 0 || self.waiting.len() >= WINDOW {
@@ -148,7 +152,7 @@ impl Client {
         self.left -= 1;
         let message = self.message(dice);
         self.next += 1;
-        history.writes(&message);
+        history.record.says(self.id.into(), &message);
         self.waiting.push_back(message.clone());
         vec![Ask::Publish(message)]
     }
@@ -210,7 +214,12 @@ impl Client {
         let current = attempt == self.attempt;
         match told {
             Told::Answer(Answer::Acked { session, n, seq }) => {
-                history.acked(&self.room, (session, n), seq)?;
+                let mark = Mark { session, n };
+                let room = &self.room;
+                history
+                    .record
+                    .note(room, self.id.into(), What::Acked { mark, seq });
+                history.acked((session, n));
                 self.done(now, session, n);
             }
             Told::Held { n, acked } if n < acked => {
@@ -225,7 +234,11 @@ impl Client {
                     // Refused before, and a later one was taken: the refusal was lost on its way.
                     "conflict" | "n_went_back" => {
                         self.conflicts += 1;
-                        history.refused((session, n))?;
+                        let mark = Mark { session, n };
+                        let room = &self.room;
+                        history
+                            .record
+                            .note(room, self.id.into(), What::Refused { mark });
                         self.done(now, session, n);
                     }
                     "session_expired" => {
@@ -240,8 +253,15 @@ impl Client {
                     other => return Err(format!("refusals are right: {n} was refused as {other}")),
                 }
             }
-            Told::State { told, state } => {
-                history.read(&self.room, told, &state)?;
+            Told::State { asked, state } => {
+                history.holds(&self.room, &state)?;
+                let (seq, keys) = (state.seq, record::state(&state));
+                let read = What::Reads {
+                    asked,
+                    seq,
+                    state: keys,
+                };
+                history.record.note(&self.room, self.id.into(), read);
                 self.reads += 1;
                 let revision = |key: &Envelope| Some((key.key.clone()?, key.revision));
                 self.revisions = state.keys.iter().filter_map(revision).collect();

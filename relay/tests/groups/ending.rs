@@ -1,12 +1,14 @@
 //! How a world ends: everything is repaired, and must come to rest.
 
 use bytes::Bytes;
+use longspan_lab::history::What;
 use longspan_proto::ids::RoomName;
 use longspan_relay::roomlog::group::Group;
 
 use super::{
     client::Client,
     history::Broken,
+    record,
     world::{Played, World},
 };
 
@@ -76,11 +78,20 @@ impl World {
             return Err("one state: members that applied the same entries hold other bytes".into());
         }
         for room in rooms {
-            let state = self.state(members[0], &room);
-            self.history
-                .read(&room, self.history.newest(&room), &state)?;
+            let read = self.state(members[0], &room);
+            self.history.holds(&room, &read)?;
+            let (asked, seq) = (self.now, read.seq);
+            let state = record::state(&read);
+            let read = What::Reads { asked, seq, state };
+            let last = record::HOST + members[0] as u32;
+            self.history.record.note(&room, last, read);
             self.played.published += self.history.newest(&room);
         }
+        for follower in &self.followers {
+            let record = &mut self.history.record;
+            record.note(&follower.room, follower.number, What::Stays);
+        }
+        self.history.record.judge()?;
         self.played.leaders = self.history.terms() as u64;
         for client in &self.clients {
             self.played.resent += client.resent;

@@ -2,13 +2,19 @@
 
 use std::collections::VecDeque;
 
+use longspan_lab::history::What;
 use longspan_proto::{ids::RoomName, wire::envelope::Envelope};
 use longspan_relay::roomlog::Room;
 
-use super::history::{Broken, History};
+use super::{
+    history::{Broken, History},
+    record,
+};
 
 #[derive(Debug)]
 pub struct Follower {
+    /// In the record.
+    pub number: u32,
     pub room: RoomName,
     seq: u64,
     /// The member's host it reads at.
@@ -22,9 +28,10 @@ pub struct Follower {
 }
 
 impl Follower {
-    pub fn new(room: RoomName) -> Follower {
+    pub fn new(number: u32, room: &RoomName) -> Follower {
         Follower {
-            room,
+            number,
+            room: room.clone(),
             seq: 0,
             at: None,
             place: 0,
@@ -49,7 +56,7 @@ impl Follower {
         &mut self,
         host: usize,
         room: Option<&Room>,
-        history: &History,
+        history: &mut History,
     ) -> Result<(), Broken> {
         let Some(room) = room.filter(|room| room.seq() >= self.seq) else {
             return Ok(());
@@ -57,6 +64,8 @@ impl Follower {
         match room.since(self.seq) {
             Some(since) => {
                 self.resumed += 1;
+                let resumes = What::Resumes { seq: self.seq };
+                history.record.note(&self.room, self.number, resumes);
                 for message in since {
                     self.take(message, history)
                         .map_err(|broken| format!("a resume goes on: {broken}"))?;
@@ -71,9 +80,14 @@ impl Follower {
             }
             None => {
                 let state = room.snapshot();
-                history.is_true(&self.room, &state)?;
+                history.holds(&self.room, &state)?;
                 self.gaps += 1;
-                self.seq = state.seq;
+                let (from, seq) = (self.seq + 1, state.seq);
+                let record = &mut history.record;
+                record.note(&self.room, self.number, What::Gap { from, to: seq });
+                let (asked, state) = (record.now, record::state(&state));
+                record.note(&self.room, self.number, What::Told { asked, seq, state });
+                self.seq = seq;
             }
         }
         self.at = Some(host);
@@ -82,13 +96,8 @@ impl Follower {
     }
 
     /// The next message.
-    pub fn take(&mut self, message: &Envelope, history: &History) -> Result<(), Broken> {
-        if message.seq != self.seq + 1 {
-            return Err(format!(
-                "a follower gets {} after {}",
-                message.seq, self.seq
-            ));
-        }
+    pub fn take(&mut self, message: &Envelope, history: &mut History) -> Result<(), Broken> {
+        history.record.gets(self.number, message);
         if history.message(&self.room, message.seq) != Some(message) {
             return Err(format!(
                 "a follower gets {message:?}, which is not the order"

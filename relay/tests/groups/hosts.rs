@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use longspan_lab::history::What;
 use longspan_proto::{ids::RoomName, time::Time, wire::room::Answer};
 use longspan_relay::roomlog::{
     Snapshot,
@@ -16,6 +17,7 @@ use super::{
     client::{Ask, Told},
     disk::Disk,
     history::Broken,
+    record,
     world::{Event, World},
 };
 
@@ -126,14 +128,14 @@ impl World {
                 self.tell(client, attempt, told);
             }
             Output::Readable { token } => {
-                let Some((client, attempt, Ask::Read { room, told })) =
+                let Some((client, attempt, Ask::Read { room, asked })) =
                     self.hosts[host].tokens.remove(&token)
                 else {
                     return Err(format!("one answer each: {member:?} reads {token} again"));
                 };
                 let state = self.state(host, &room);
                 let told = Told::State {
-                    told,
+                    asked,
                     state: Box::new(state),
                 };
                 self.tell(client, attempt, told);
@@ -142,6 +144,15 @@ impl World {
                 self.history.published(member, &message)?;
                 let told = &mut self.hosts[host].told;
                 let before = told.insert(message.room.clone(), message.seq);
+                let me = record::HOST + host as u32;
+                if before.is_none() {
+                    // From here on it tells one after the other.
+                    let seq = message.seq - 1;
+                    let record = &mut self.history.record;
+                    record.note(&message.room, me, What::Leaves);
+                    record.note(&message.room, me, What::Resumes { seq });
+                }
+                self.history.record.gets(me, &message);
                 if before.is_some_and(|before| before + 1 != message.seq) {
                     return Err(format!(
                         "no hole: {member:?} tells {} after {before:?}",
@@ -215,7 +226,7 @@ impl World {
         {
             reader.leave();
             let room = group.machine().room(&reader.room);
-            reader.attach(host, room, &self.history)?;
+            reader.attach(host, room, &mut self.history)?;
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ mod follower;
 mod history;
 mod hosts;
 mod net;
+mod record;
 mod world;
 
 use std::{num::NonZero, thread};

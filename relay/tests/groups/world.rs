@@ -17,6 +17,7 @@ use super::{
     history::{Broken, History},
     hosts::Host,
     net::Net,
+    record,
 };
 
 /// Faults come for so long; then everything is repaired.
@@ -160,9 +161,8 @@ impl World {
         let clients: Vec<Client> = (0..dice.random_range(2..6))
             .map(|id| Client::new(id, dice.random_range(60..160)))
             .collect();
-        let followers = clients
-            .iter()
-            .map(|client| Follower::new(client.room.clone()));
+        let followers = (record::FOLLOWER..).zip(&clients);
+        let followers = followers.map(|(number, client)| Follower::new(number, &client.room));
         let mut world = World {
             now: Time::ZERO,
             order: 0,
@@ -201,6 +201,7 @@ impl World {
             return Err("the world stands still".into());
         };
         self.now = time;
+        self.history.record.now = time;
         self.played.events += 1;
         let host = match &event {
             Event::Packet { to, .. } | Event::Asked { to, .. } => Some(*to),
@@ -273,7 +274,7 @@ impl World {
                 if follower.place == place
                     && let Some(message) = follower.coming.pop_front()
                 {
-                    return follower.take(&message, &self.history);
+                    return follower.take(&message, &mut self.history);
                 }
                 Ok(())
             }

@@ -63,7 +63,9 @@ const ANSWER: Duration = Duration::from_secs(2);
 pub struct Field {
     /// One a region.
     pub sites: Vec<Site>,
+    /// The controller, behind etcd where there is one.
     control: Vec<Process>,
+    etcd: Option<String>,
     store: &'static str,
     api: String,
     token: String,
@@ -119,7 +121,8 @@ pub struct Site {
 struct Edges {
     /// The bench's own, in this process.
     node: Handle,
-    _process: Process,
+    /// None: it was killed.
+    process: Option<Process>,
     _stop: tokio_util::sync::DropGuard,
 }
 
@@ -172,6 +175,7 @@ impl Field {
         let mut field = Field {
             sites: Vec::new(),
             control: Vec::new(),
+            etcd: etcd.clone(),
             store: if etcd.is_some() { "etcd" } else { "embedded" },
             api: format!("http://{}/api/v1", plan.controller.http),
             token: written.token.clone(),
@@ -296,7 +300,7 @@ impl Field {
         runtime.spawn(node.run(stop.clone()));
         Ok(Edges {
             node: handle,
-            _process: process,
+            process: Some(process),
             _stop: stop.drop_guard(),
         })
     }
@@ -304,6 +308,20 @@ impl Field {
     /// What the controller keeps its records in.
     pub fn store(&self) -> &'static str {
         self.store
+    }
+
+    /// Kills etcd alone, or starts it again. False: there is none that could be.
+    pub fn run_store(&mut self, runs: bool) -> Outcome<bool> {
+        let Some(url) = &self.etcd else {
+            return Ok(false);
+        };
+        if runs {
+            let control = self.lab.host(CONTROL).map_err(Failure::failed)?;
+            self.control[0] = self.etcd(control, url)?;
+        } else {
+            self.control[0].kill().map_err(Failure::failed)?;
+        }
+        Ok(true)
     }
 
     /// Kills the controller and its store.
@@ -542,6 +560,20 @@ impl Field {
         Ok(())
     }
 
+    /// Starts an edge that was killed again.
+    pub fn start_edge(&mut self, node: &str) -> Outcome {
+        let is_it = |site: &Site| site.area.edge.id.as_str() == node;
+        let Some(at) = self.sites.iter().position(is_it) else {
+            return Err(Failure::failed(format!("no edge {node}")));
+        };
+        let site = &self.sites[at];
+        let process = self.program(&site.host, &site.area.edge.id, "edge", &[])?;
+        if let Some(edges) = &mut self.sites[at].edges {
+            edges.process = Some(process);
+        }
+        Ok(())
+    }
+
     /// What the lab itself did to packets: all zero in a sound run.
     pub fn faulty(&self) -> Outcome<Value> {
         let faulty = self.lab.faulty().map_err(Failure::failed)?;
@@ -588,6 +620,28 @@ impl Site {
     /// SIGKILL.
     pub fn kill_relay(&mut self) {
         self.relay = None;
+    }
+
+    /// The edge's process, unless it was killed.
+    pub fn edge(&self) -> Outcome<&Process> {
+        let process = self.edges.as_ref().and_then(|edges| edges.process.as_ref());
+        let id = &self.area.edge.id;
+        process.ok_or_else(|| Failure::failed(format!("{id} does not run")))
+    }
+
+    /// SIGKILL.
+    pub fn kill_edge(&mut self) {
+        if let Some(edges) = &mut self.edges {
+            edges.process = None;
+        }
+    }
+
+    /// Starts something on the host's network; it ends with the site.
+    pub fn begin<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> tokio::task::JoinHandle<T> {
+        self.on.spawn(work)
     }
 
     /// What the relay tells of itself; None while it does not answer.

@@ -52,11 +52,13 @@ pub(crate) struct Entered {
 }
 
 /// Why a call to a group is not served.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) enum NotHere {
     /// That node leads, or one that has no name here.
     Elsewhere(Option<NodeId>),
-    /// Nobody leads, or this node has no part in the group.
+    /// Nobody leads now, as far as is known here.
+    Leaderless(watch::Receiver<Standing>),
+    /// This node has no part in the group, or can go no further in it.
     Unavailable(String),
 }
 

@@ -314,9 +314,7 @@ impl Running {
         };
         if !standing.leads {
             return Err(match (standing.elsewhere, group.role().leader) {
-                (None, None) => {
-                    NotHere::Unavailable(format!("group {} has no leader now", self.record.id))
-                }
+                (None, None) => NotHere::Leaderless(self.standing.subscribe()),
                 (node, _) => NotHere::Elsewhere(node),
             });
         }
