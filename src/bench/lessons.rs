@@ -66,7 +66,7 @@ const AUDIO_FPS: u64 = 48;
 const AUDIO: usize = 300;
 /// What is left of 2.5 Mbit/s for every other video frame.
 const DELTA: usize = (625_000 - KEY - 2 * AUDIO_FPS as usize * AUDIO) / 59;
-/// How late p99 may be beyond one way (issue 3).
+/// How late p99 may be beyond one way.
 const ALLOWED: Duration = Duration::from_millis(250);
 /// Send time in µs since the run began.
 const STAMP: usize = 8;

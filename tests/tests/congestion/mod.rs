@@ -18,7 +18,7 @@ use load::{Bulk, Kind, Lessons};
 use net::{Counts, Net};
 
 const ONE_WAY: Duration = Duration::from_millis(100);
-/// Issue 3: p99 at most one way and this.
+/// The target: p99 at most one way and this.
 const ALLOWED: Duration = Duration::from_millis(100 + 250);
 
 /// `SIM_SEED` instead of 1: for other losses and jitter.
