@@ -496,6 +496,7 @@ impl Hub {
             if let Answer::Present { version, .. } = answer {
                 // Says nothing of messages: a leader that gives them no place is left.
                 self.lock().presence.answered(version);
+                self.asked.notify_one();
                 continue;
             }
             let mut state = self.lock();

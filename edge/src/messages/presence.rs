@@ -63,6 +63,8 @@ pub struct Reporter {
     held: u64,
     /// When it was told anything last on this call; None: nothing yet.
     told: Option<Time>,
+    /// That was a sign of life.
+    beat: bool,
     /// How many the room counts, where it counts.
     crowd: Option<u64>,
 }
@@ -90,6 +92,7 @@ impl Reporter {
             changed: false,
             held: 0,
             told: None,
+            beat: false,
             crowd: None,
         }
     }
@@ -128,6 +131,11 @@ impl Reporter {
     /// The log holds this version; 0: none.
     pub fn answered(&mut self, version: u64) {
         self.held = version;
+        // To a sign of life: it let this edge go, and is told at once who is here. A roster that it
+        // cannot keep is told again at leisure.
+        if version != self.version && !self.is_stale() && std::mem::take(&mut self.beat) {
+            self.told = None;
+        }
     }
 
     /// The room has so many members that they are counted; None: they are named.
@@ -158,6 +166,7 @@ impl Reporter {
         match self.held == self.version || stale {
             true => {
                 self.told = Some(now);
+                self.beat = true;
                 let session = self.session;
                 Some(Request::Beat { session })
             }
@@ -230,6 +239,7 @@ impl Reporter {
 
     fn tell(&mut self, now: Time) -> Request {
         self.told = Some(now);
+        self.beat = false;
         let mut drawn: Vec<(u64, &Arc<str>)> = self
             .here
             .keys()

@@ -84,7 +84,11 @@ fn it_is_told_again_until_it_is_held_and_then_it_beats() {
     reporter.connected();
     assert_eq!(reporter.poll(at(4_001)), beat);
     reporter.answered(0);
-    assert_eq!(roster(&mut reporter, 6_001), first);
+    assert_eq!(roster(&mut reporter, 4_002), first);
+    // It cannot keep it: told again, but not at once.
+    reporter.answered(0);
+    assert_eq!(reporter.poll(at(6_001)), None);
+    assert_eq!(roster(&mut reporter, 6_002), first);
     reporter.answered(1);
     // The last one goes: that is told until it is known, and then nothing any more.
     reporter.leave(at(7_000), &"anna".into());
