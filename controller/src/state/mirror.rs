@@ -184,6 +184,7 @@ impl State {
                     return;
                 };
                 if node.conn.is_none() && lease.is_none_or(|lease| lease == node.lease) {
+                    self.settling.lease_ended(&id);
                     self.remove_node(now, &id);
                     self.place_rooms(now);
                 } else if lease == Some(node.lease) {

@@ -2,8 +2,7 @@
 //!
 //! It knows no link, and where all controllers were gone for longer than leases live it knows no
 //! node, room or stream either, while all of them run. A table out of half the links, a directory
-//! of half the nodes, a room without its streams, or a new home for its messages would tear down
-//! what runs. So nodes that hold a table are told none of these until the relays of before have
+//! of half the nodes, or a room without its streams would tear down what runs. So nodes that hold a table are told none of these until the relays of before have
 //! come back and reported, or [`SETTLE`] has passed.
 
 use std::{collections::BTreeSet, time::Duration};
@@ -26,7 +25,7 @@ pub(super) struct Settling {
     until: Option<Time>,
     /// Relays to be heard of.
     relays: BTreeSet<NodeId>,
-    /// The store had lost nodes that run: who else there is, nobody knows.
+    /// The store had lost nodes that run, or loses them now: who else there is, nobody knows.
     forgot: bool,
 }
 
@@ -34,6 +33,12 @@ impl Settling {
     /// Until when, if it is not over.
     pub fn until(&self) -> Option<Time> {
         self.until
+    }
+
+    /// A node's lease ended. If it was not heard of yet it may run all the same: without a controller
+    /// nobody kept its lease alive, and who else there is, nobody knows.
+    pub fn lease_ended(&mut self, node: &NodeId) {
+        self.forgot |= self.relays.contains(node);
     }
 
     /// The relay need not be waited for any more. Whether none is left.

@@ -135,6 +135,63 @@ fn records_that_ended_while_no_controller_ran_are_put_again() {
 }
 
 #[test]
+fn leases_that_end_while_a_new_leader_settles_tear_nothing_down() {
+    let mut world = World::new();
+    let [bj, ..] = triangle(&mut world, 0, None);
+    let edge = world.join("hk-edge-1", 1, 0);
+    world.watch(edge, "class");
+    let claim = world.claim("hk-edge-1", CLASS, "ann").unwrap();
+    world.wait(Duration::from_millis(200));
+    let held = world.table(bj).unwrap();
+    let nodes = ["bj-relay-1", "hk-relay-1", "sg-relay-1", "hk-edge-1"];
+    let leases = nodes.map(|id| world.state().nodes[&node(id)].lease);
+
+    // The store sleeps; the next leader finds all records, and then their leases end at once.
+    world.at += Duration::from_secs(60);
+    let second = world.elect();
+    world.settle();
+    assert_eq!(world.controllers[second].state.nodes.len(), nodes.len());
+    let mut joins = join("hk-edge-1", 1, leases[3]);
+    joins.carries = true;
+    joins.held = Some(held.clone());
+    joins.streams = vec![HeldStream {
+        room: room("class"),
+        stream: stream("teacher"),
+        generation: claim.generation,
+        hls_base: claim.hls_base,
+        identity: "ann".into(),
+    }];
+    let edge = world.join_with(second, joins);
+    for lease in leases {
+        world.engine.revoke(lease).unwrap();
+    }
+    world.settle();
+    let watch = Said::Watch {
+        room: room("class"),
+        viewers: 1,
+        members: 0,
+    };
+    world.input(second, Input::Said(edge, watch));
+    world.settle();
+    world.wait(Duration::from_secs(5));
+    let told = world.controllers[second].pushed[&edge].clone();
+    let early =
+        |m: &to_node::Message| matches!(m, to_node::Message::Room(_) | to_node::Message::Table(_));
+    assert!(!told.iter().any(early), "{told:?}");
+    world.wait(Duration::from_secs(6));
+    let told = world.controllers[second].pushed[&edge].clone();
+    let rooms = told.iter().filter_map(|m| match m {
+        to_node::Message::Room(room) => Some(room.streams.len()),
+        _ => None,
+    });
+    let rooms: Vec<usize> = rooms.collect();
+    assert!(
+        !rooms.is_empty() && rooms.iter().all(|n| *n == 1),
+        "{rooms:?}"
+    );
+}
+
+#[test]
 fn a_stream_given_to_another_meanwhile_is_not_taken_back() {
     let mut world = World::new();
     world.join("hk-relay-1", 1, 0);
