@@ -282,12 +282,7 @@ impl Seat {
         key: Option<&str>,
     ) -> std::io::Result<()> {
         let n = self.n.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut unanswered = self
-            .unanswered
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        unanswered.push_back((n, due_us));
-        drop(unanswered);
+        self.unanswered().push_back((n, due_us));
         let key = key.map_or(String::new(), |key| format!(r#","key":"{key}""#));
         let text = format!(
             r#"{{"t":"pub","n":{n},"class":"{class}","topic":"bench"{key},"body":{body}}}"#
@@ -295,12 +290,15 @@ impl Seat {
         self.member.say(&text).await
     }
 
+    fn unanswered(&self) -> MutexGuard<'_, VecDeque<(u64, u64)>> {
+        self.unanswered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// When the message was due that is answered now.
     fn answered(&self, n: u64) -> Option<u64> {
-        let mut unanswered = self
-            .unanswered
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut unanswered = self.unanswered();
         let at = unanswered.iter().position(|(of, _)| *of == n)?;
         unanswered.remove(at).map(|(_, due)| due)
     }

@@ -253,13 +253,11 @@ impl Group {
         self.incoming = None;
     }
 
-    /// How many ticks of silence make this member ask for votes.
+    /// How many ticks of silence make this member ask for votes: one to two elections, drawn anew
+    /// for each term and each attempt.
     fn election_ticks(&self) -> usize {
         let draw = mix(self.config.seed ^ mix(self.node.raft.term) ^ self.campaigns);
-        let conf = self.node.store().conf();
-        let me = self.config.me.0;
-        let before = conf.voters.iter().filter(|id| **id < me).count();
-        election_ticks(before, conf.voters.len(), self.node.raft.term, draw)
+        ELECTION_TICKS + (draw % ELECTION_TICKS as u64) as usize
     }
 
     fn hear(&mut self, now: Time, packet: Packet) {
@@ -303,19 +301,6 @@ impl Group {
             }));
         }
     }
-}
-
-/// One to two elections. The voters of a group take turns, in another order in each term: whoever
-/// is next waits two ticks more at least, in which it hears that votes are asked for. Were all drawn
-/// alike, one loss of a leader in ten would have two ask at once, and nobody elected. `before`:
-/// voters with a lower number.
-fn election_ticks(before: usize, voters: usize, term: u64, draw: u64) -> usize {
-    let voters = voters.max(1);
-    let turn = (before + (mix(term) % voters as u64) as usize) % voters;
-    let width = (ELECTION_TICKS / voters).max(1);
-    // Drawn, so that members of different groups on a relay do not all ask at once.
-    let within = draw % width.saturating_sub(1).max(1) as u64;
-    ELECTION_TICKS + (turn * width + within as usize) % ELECTION_TICKS
 }
 
 /// The finaliser of SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number

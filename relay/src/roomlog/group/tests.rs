@@ -526,31 +526,3 @@ proptest! {
         let _ = Group::new(Time::ZERO, config, saved);
     }
 }
-
-#[test]
-fn voters_take_turns_in_asking_for_votes() {
-    let mut first = [0; 3];
-    for term in 0..300 {
-        let mut ticks: Vec<(usize, usize)> = (0..3)
-            .map(|before| {
-                let draw = mix(term ^ before as u64);
-                (election_ticks(before, 3, term, draw), before)
-            })
-            .collect();
-        ticks.sort_unstable();
-        first[ticks[0].1] += 1;
-        assert!(
-            ticks.windows(2).all(|two| two[1].0 >= two[0].0 + 2),
-            "{ticks:?}"
-        );
-        assert!(ticks[0].0 >= ELECTION_TICKS && ticks[2].0 < 2 * ELECTION_TICKS);
-    }
-    assert!(first.iter().all(|count| *count > 60), "{first:?}");
-    // However many there are, and also whoever has no vote, within one to two elections.
-    for voters in 0..20 {
-        for before in 0..=voters {
-            let ticks = election_ticks(before, voters, 7, u64::MAX);
-            assert!((ELECTION_TICKS..2 * ELECTION_TICKS).contains(&ticks));
-        }
-    }
-}
