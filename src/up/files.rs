@@ -51,6 +51,8 @@ pub struct Setting<'a> {
     pub open: bool,
     /// Plays the sample lesson.
     pub sample: bool,
+    /// Rooms are told who of their members is here.
+    pub presence: bool,
     /// What users write to reach a listener on an unspecified address.
     pub users: IpAddr,
 }
@@ -229,7 +231,10 @@ fn node(dir: &DataDir, setting: &Setting<'_>, area: &Area, role: Role) -> Table 
         table.insert("rtmp".to_owned(), public("rtmp", area.edge.rtmp).into());
         table.insert("auth".to_owned(), auth.into());
         // All edges stop together: there is nowhere to go.
-        let messages = section([("goaway_seconds", 0.into())]);
+        let messages = section([
+            ("goaway_seconds", 0.into()),
+            ("presence", setting.presence.into()),
+        ]);
         table.insert("messages".to_owned(), messages.into());
         if setting.sample && area.region == setting.plan.regions[0].region {
             let (room, stream) = SAMPLE;
@@ -304,6 +309,7 @@ mod tests {
             everywhere: Some(&Everywhere::Same(Profile::clean())),
             etcd: None,
             open: true,
+            presence: true,
             sample: true,
             users: LOOPBACK,
         };

@@ -102,6 +102,7 @@ async fn serve(options: &Options, context: &Context) -> Outcome {
         etcd: options.etcd.as_deref(),
         open,
         sample: !options.no_sample,
+        presence: true,
         users,
     };
     let admin_token = files::write(&dir, &setting)?.token;

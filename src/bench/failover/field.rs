@@ -169,6 +169,8 @@ impl Field {
                 etcd: etcd.as_deref(),
                 open: true,
                 sample: false,
+                // A history is of what members say; this is what edges say.
+                presence: false,
                 users: IpAddr::V4(control_ip),
             },
         )?;

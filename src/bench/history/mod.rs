@@ -373,7 +373,9 @@ mod tests {
             at: at(100),
         }];
         let found = again(&events, &struck);
-        assert_eq!(found["kill_leader"]["max"], 600.0, "{found:?}");
+        let max = found["kill_leader"]["max"].as_f64().expect("a number");
+        // Kept in buckets.
+        assert!((max - 600.0).abs() < 1.0, "{found:?}");
         assert_eq!(found["leader_lost"]["n"], 1);
         assert_eq!(acks(&events).count(), 3);
     }

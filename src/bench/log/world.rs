@@ -59,6 +59,7 @@ impl World {
                 etcd: None,
                 open: true,
                 sample: false,
+                presence: true,
                 users: LOOPBACK,
             },
         )?;
