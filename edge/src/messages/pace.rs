@@ -19,7 +19,7 @@ const LARGE: Duration = Duration::from_millis(200);
 /// In a room of more members than this nobody notices.
 pub const LARGE_ROOM: u64 = 1_000;
 
-/// See the [module](self): a rate with a burst, as [`super::rate`], that says when.
+/// See the [module](self): a rate with a burst, as `rate`, that says when.
 #[derive(Debug, Default)]
 pub struct Pace {
     due: Time,
