@@ -100,6 +100,10 @@ impl Member {
         let events = match message["t"].as_str() {
             Some("ev") => vec![message],
             Some("evs") => message["evs"].as_array().expect("evs").clone(),
+            Some("welcome") => {
+                self.seq = message["seq"].as_u64().expect("a place");
+                return Some(message);
+            }
             _ => return Some(message),
         };
         for seq in events.iter().filter_map(|event| event["seq"].as_u64()) {
