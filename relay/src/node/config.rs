@@ -61,7 +61,8 @@ pub struct Config {
     pub transport: Transport,
     /// How much of each track is kept.
     pub cache: CacheConfig,
-    /// What a placement group keeps of its rooms; of a group that is made, from then on.
+    /// Of this only `room_idle` is the node's own: when rooms that nobody uses leave the logs it leads. All else a
+    /// group is born with, alike on all its members, and it is the default.
     pub roomlog: roomlog::Limits,
     /// A world that no controller tells: for tests and benches, and for a backbone run by hand.
     pub fixed: Option<Fixed>,
