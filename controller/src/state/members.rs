@@ -345,6 +345,7 @@ fn told(info: &record::Node, draining: bool) -> control::Node {
         version: info.version.clone(),
         attached: info.attached.iter().map(ToString::to_string).collect(),
         draining,
+        ..control::Node::default()
     }
 }
 

@@ -81,6 +81,8 @@ mod tests {
             version: String::new(),
             attached: Vec::new(),
             draining: false,
+            cordoned: false,
+            drain_left: Duration::ZERO,
         }
     }
 

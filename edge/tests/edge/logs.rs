@@ -1,6 +1,6 @@
 //! Relays that keep a room's log together, edges beside them, and members with WebSockets.
 
-use std::{collections::VecDeque, net::SocketAddr};
+use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
 use longspan_edge::{Config, Edge, Handle, Limits, auth};
@@ -516,6 +516,8 @@ fn info(id: &NodeId, role: Role, address: SocketAddr) -> NodeInfo {
         version: String::new(),
         attached: Vec::new(),
         draining: false,
+        cordoned: false,
+        drain_left: Duration::ZERO,
     }
 }
 
