@@ -17,6 +17,7 @@
 //!   ends.
 
 mod claims;
+mod edges;
 mod groups;
 mod holders;
 mod io;
@@ -51,6 +52,7 @@ use crate::{
     routes::Router,
     store::{LeaseId, Revision},
 };
+pub use edges::{EdgeDrainPlan, Load};
 pub use groups::{GroupMemberView, GroupView, NodeGroup};
 pub use io::{
     Ask, Call, CallId, Change, Changed, Claim, Close, Conn, Done, Granted, GroupStatus, HeldGroup,
