@@ -227,7 +227,7 @@ impl Hub {
                 self.overdue.notify_one();
             }
             idle = if empty { idle + TICK } else { Duration::ZERO };
-            if idle >= self.limits.linger && messages.forget(self) {
+            if idle >= messages.linger() && messages.forget(self) {
                 return;
             }
         }

@@ -528,13 +528,21 @@ impl Member {
         actions
     }
 
-    /// This edge is about to stop.
+    /// The member is to go elsewhere.
     pub fn goaway(&mut self, leaving: &Leaving) -> Vec<Action> {
-        let deadline_ms = u64::try_from(leaving.deadline.as_millis()).unwrap_or(u64::MAX);
-        vec![Action::Send(Outgoing::Goaway {
-            deadline_ms,
-            alternatives: leaving.alternatives.clone(),
-        })]
+        match leaving {
+            Leaving::Told {
+                deadline,
+                alternatives,
+            } => vec![Action::Send(Outgoing::Goaway {
+                deadline_ms: u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX),
+                alternatives: alternatives.clone(),
+            })],
+            Leaving::Over => {
+                let why = "this edge is drained, and the time to go is over".into();
+                vec![self.close(CLOSE_AWAY, "going_away", why)]
+            }
+        }
     }
 
     /// Looks at the clock. Called at least every second.

@@ -71,11 +71,7 @@ impl From<Crowded> for ApiError {
     fn from(crowded: Crowded) -> ApiError {
         match crowded {
             Crowded::Rooms(rooms) => rooms.into(),
-            Crowded::Leaving { .. } => ApiError::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "going_away",
-                crowded.to_string(),
-            ),
+            Crowded::Leaving(away) => away.into(),
             Crowded::Members { limit } => ApiError::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "too_many_members",

@@ -15,7 +15,11 @@ use longspan_relay::{
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::{net::TcpStream, runtime::Runtime};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    runtime::Runtime,
+};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
     tungstenite::{Error, Message, client::IntoClientRequest},
@@ -146,6 +150,18 @@ impl Beside {
         format!("http://{}", self.http)
     }
 
+    /// What it answers to a request, as JSON.
+    pub async fn get(&self, path: &str) -> Value {
+        let mut tcp = TcpStream::connect(self.http).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: edge\r\nConnection: close\r\n\r\n");
+        tcp.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let read = tokio::time::timeout(PATIENCE, tcp.read_to_string(&mut answer)).await;
+        read.expect("an answer in time").unwrap();
+        let (_, body) = answer.split_once("\r\n\r\n").expect("a head");
+        serde_json::from_str(body).expect("JSON")
+    }
+
     /// As an operator stops it.
     pub fn stop(&self) {
         self.shutdown.cancel();
@@ -240,6 +256,31 @@ impl Logs {
 
     /// Everybody hears of everybody.
     pub fn tell_world(&self) {
+        self.tell_world_with(|_| {});
+    }
+
+    /// An operator drains an edge, or does so no more.
+    pub fn drain(&self, edge: usize, left: Option<Duration>) {
+        self.tell_world_with(|directory| {
+            let edge = directory.nodes.get_mut(&self.edges[edge].id);
+            let edge = edge.expect("it stands there");
+            edge.draining = left.is_some();
+            edge.drain_left = left.unwrap_or_default();
+        });
+    }
+
+    /// Waits until an edge takes newcomers.
+    pub async fn let_in(&self, edge: usize) {
+        let trying = async {
+            while self.try_connect(edge, None, JSON).await.is_err() {
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        let let_in = tokio::time::timeout(PATIENCE, trying).await;
+        let_in.expect("newcomers are let in");
+    }
+
+    fn tell_world_with(&self, change: impl FnOnce(&mut Directory)) {
         let mut directory = Directory::default();
         for relay in &self.relays {
             let info = info(&relay.config.node, Role::Relay, relay.config.listen);
@@ -251,6 +292,7 @@ impl Logs {
             edge.http_url = beside.url();
             directory.nodes.insert(edge.id.clone(), edge);
         }
+        change(&mut directory);
         for relay in &self.relays {
             let mut fixed = Fixed {
                 directory: directory.clone(),

@@ -4,6 +4,7 @@
 mod backbone;
 mod bad_input;
 mod client;
+mod draining;
 mod events;
 mod generations;
 mod grants;
