@@ -5,6 +5,7 @@ mod backbone;
 mod bad_input;
 mod client;
 mod events;
+mod feeding;
 mod generations;
 mod grants;
 mod leaders;
