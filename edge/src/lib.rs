@@ -16,6 +16,7 @@ mod gateway;
 pub mod grants;
 pub mod hls;
 mod http;
+mod line;
 pub mod live;
 pub mod media;
 pub mod messages;

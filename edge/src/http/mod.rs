@@ -17,7 +17,11 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use hyper::server::conn::http1;
+use hyper::{
+    body::Incoming,
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -31,6 +35,7 @@ use crate::{
     clock::wall_seconds,
     edge::Shared,
     gateway::{Accepted, Listener},
+    line::Owned,
 };
 
 /// How much of a connection's output hyper may hold, in bytes, beside one piece of a stream. What
@@ -64,8 +69,14 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: Listener, router: Route
         .max_buf_size(WRITE_BUFFER);
     while let Some(accepted) = listener.accept(&shared.stop).await {
         let Accepted { tcp, peer, permit } = accepted;
-        let io = TokioIo::new(Stalling::new(tcp, shared.limits.stall));
-        let service = TowerToHyperService::new(router.clone());
+        let owned = Owned::new(tcp);
+        let line = owned.line().clone();
+        let io = TokioIo::new(Stalling::new(owned, shared.limits.stall));
+        let router = TowerToHyperService::new(router.clone());
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(line.clone());
+            router.call(request)
+        });
         let connection = http.serve_connection(io, service).with_upgrades();
         let stop = shared.stop.clone();
         shared.tasks.spawn(async move {

@@ -4,6 +4,7 @@
 mod state;
 
 use std::{
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -25,18 +26,22 @@ use longspan_relay::{
 };
 use tokio::{
     sync::{Notify, mpsc, watch},
+    task::yield_now,
     time::{MissedTickBehavior, interval, sleep},
 };
 
 pub(super) use self::state::FromLeader;
-use self::state::{Held, State};
+use self::state::{Held, Here, State};
 use super::{
     Counted, Limits, Messages,
     backbone::{self, Leader, Lost},
     finder::Finder,
+    member,
     outbox::{self, MemberKey},
     pace::Pace,
-    view::{Applied, View},
+    seat::{Fare, Seat},
+    view::{Applied, Cursor, Next, View},
+    wire::{self, Encoding},
 };
 use crate::rooms::{self, Room};
 
@@ -45,6 +50,9 @@ const TICK: Duration = Duration::from_millis(250);
 
 /// Answers that wait for a member. A member may have fewer requests under way than this.
 const ANSWERS: usize = 256;
+
+/// Members that are fed before the room's other work has its turn: about a millisecond.
+const AT_ONCE: usize = 64;
 
 /// Pauses between attempts to reach a leader: the first, and the longest. Doubled each time, drawn
 /// between half and the whole so that a leader that comes back is not met by everybody at once.
@@ -60,9 +68,7 @@ pub(super) struct Hub {
     room: Arc<Room>,
     limits: Limits,
     state: Mutex<State>,
-    /// Members wake when the view changed.
-    changed: watch::Sender<()>,
-    /// It did; they are to be woken.
+    /// The view changed; members are to be fed.
     fresh: Notify,
     /// Who leads the room's placement group, once somebody was found.
     leader: watch::Sender<Option<Leader>>,
@@ -88,7 +94,8 @@ pub(super) struct Place {
     /// Under which name it is present.
     present: Option<Arc<str>>,
     pub answers: mpsc::Receiver<FromLeader>,
-    pub changed: watch::Receiver<()>,
+    /// Who writes to it.
+    pub seat: Arc<Seat>,
     /// At the edge, and in the room.
     counted: (Counted, rooms::Counted),
 }
@@ -123,7 +130,6 @@ impl Hub {
             room,
             limits,
             state: Mutex::new(State::new(&limits)),
-            changed: watch::Sender::new(()),
             fresh: Notify::new(),
             leader: watch::Sender::new(None),
             asked: Notify::new(),
@@ -144,17 +150,20 @@ impl Hub {
     }
 
     /// A member comes.
-    pub fn enter(self: &Arc<Self>, key: MemberKey, counted: Counted) -> Place {
+    pub fn enter(self: &Arc<Self>, key: MemberKey, counted: Counted, seat: Seat) -> Place {
         let (sender, answers) = mpsc::channel(ANSWERS);
-        let mut state = self.lock();
-        state.members.insert(key, sender);
-        drop(state);
+        let seat = Arc::new(seat);
+        let here = Here {
+            answers: sender,
+            seat: seat.clone(),
+        };
+        self.lock().members.insert(key, here);
         Place {
             hub: self.clone(),
             key,
             present: None,
             answers,
-            changed: self.changed.subscribe(),
+            seat,
             counted: (counted, self.room.member()),
         }
     }
@@ -203,7 +212,7 @@ impl Hub {
             () = self.follow(messages, told.clone()) => {}
             () = self.publish(messages, told) => {}
             () = self.keep_time(messages) => {}
-            () = self.wake(messages) => {}
+            () = self.feed(messages) => {}
             () = messages.stop.cancelled() => {}
         }
     }
@@ -233,8 +242,8 @@ impl Hub {
         }
     }
 
-    /// Wakes the members for what is new, in batches where it is much.
-    async fn wake(&self, messages: &Messages) {
+    /// Feeds the members with what is new, in batches where it is much.
+    async fn feed(&self, messages: &Messages) {
         let mut pace = Pace::default();
         loop {
             self.fresh.notified().await;
@@ -247,7 +256,37 @@ impl Hub {
             if !wait.is_zero() {
                 sleep(wait).await;
             }
-            self.changed.send_replace(());
+            let seats: Vec<Arc<Seat>> = {
+                let state = self.lock();
+                state
+                    .members
+                    .values()
+                    .map(|here| here.seat.clone())
+                    .collect()
+            };
+            for some in seats.chunks(AT_ONCE) {
+                // Most stand at the same place. What came since the last of them is for these.
+                let mut fares = HashMap::new();
+                for seat in some {
+                    seat.feed(|cursor, encoding| {
+                        let fare = fares.entry((cursor, encoding));
+                        fare.or_insert_with(|| self.fare(cursor, encoding)).clone()
+                    });
+                }
+                yield_now().await;
+            }
+        }
+    }
+
+    /// What is next for whoever stands there.
+    fn fare(&self, mut cursor: Cursor, encoding: Encoding) -> Fare {
+        match self.view(|view| member::next(view, &mut cursor)) {
+            Next::Nothing => Fare::Nothing,
+            Next::Gap { .. } => Fare::Own,
+            Next::Events(events) => {
+                let written = wire::batch(encoding, &events);
+                Fare::Frame(cursor, wire::framed(encoding, &written))
+            }
         }
     }
 

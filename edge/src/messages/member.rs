@@ -165,6 +165,21 @@ impl Member {
         }
     }
 
+    /// Where the member stands in the room, once it joined.
+    pub fn cursor(&self) -> Option<Cursor> {
+        match &self.phase {
+            Phase::Joined { cursor, .. } => Some(*cursor),
+            _ => None,
+        }
+    }
+
+    /// The member was given what there was up to here.
+    pub fn fed(&mut self, to: Cursor) {
+        if let Phase::Joined { cursor, .. } = &mut self.phase {
+            *cursor = to;
+        }
+    }
+
     /// Anything came from the member, a pong for instance.
     pub fn alive(&mut self, now: Time) {
         self.heard = now;
@@ -440,7 +455,7 @@ impl Member {
                     limit: None,
                 })]
             }
-            Phase::Joined { cursor, .. } => match view.next(cursor, BATCH, BATCH_BYTES) {
+            Phase::Joined { cursor, .. } => match next(view, cursor) {
                 Next::Nothing => Vec::new(),
                 Next::Events(events) => vec![Action::Deliver(events)],
                 Next::Gap { from, to } => self.gap(now, view, from, to),
@@ -545,7 +560,18 @@ impl Member {
         }
     }
 
-    /// Looks at the clock. Called at least every second.
+    /// When the clock is to be looked at: [`Member::tick`], and what the room has.
+    pub fn poll_timeout(&self) -> Time {
+        let spoken_to = self.heard.max(self.pinged) + self.limits.keepalive;
+        let next = spoken_to.min(self.heard + self.limits.idle);
+        match &self.phase {
+            Phase::New => next.min(self.since + self.limits.hello),
+            Phase::Waiting(hello) if !hello.told => next.min(hello.since + self.limits.join),
+            _ => next,
+        }
+    }
+
+    /// Looks at the clock.
     pub fn tick(&mut self, now: Time) -> Vec<Action> {
         let silent = now.saturating_since(self.heard);
         if matches!(self.phase, Phase::New) && now.saturating_since(self.since) >= self.limits.hello
@@ -564,6 +590,11 @@ impl Member {
         }
         Vec::new()
     }
+}
+
+/// What the room has next for whoever stands at `cursor`: a batch at most.
+pub(super) fn next(view: &View, cursor: &mut Cursor) -> Next {
+    view.next(cursor, BATCH, BATCH_BYTES)
 }
 
 fn push_state(

@@ -5,7 +5,8 @@
 //! [`view`] (what is held of a room), [`outbox`] (what the leader of the room's log has not answered yet), [`finder`] (which member of a placement
 //! group leads), [`presence`] (who is here, and when the room is told so), [`pace`] (when members
 //! are woken), [`leaving`] (where they are sent).
-//! Around them `hub` joins a room to the leader of its log, and `socket` a member to its room.
+//! Around them `hub` joins a room to the leader of its log, and `socket` a member to its room; `seat` says which of
+//! the two writes to the member.
 
 mod backbone;
 pub mod finder;
@@ -16,6 +17,7 @@ pub mod outbox;
 pub mod pace;
 pub mod presence;
 mod rate;
+mod seat;
 mod socket;
 pub mod view;
 pub mod wire;
@@ -43,7 +45,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{hub::Hub, leaving::Leaving};
+use self::{hub::Hub, leaving::Leaving, seat::Seat};
 use crate::{
     auth::{Access, Denied},
     door::{Door, Doors, GoingAway},
@@ -224,7 +226,7 @@ impl Messages {
     }
 
     /// Lets a member in: the room's hub, and the member's place at it.
-    fn enter(self: &Arc<Self>, name: &RoomName) -> Result<hub::Place, Crowded> {
+    fn enter(self: &Arc<Self>, name: &RoomName, seat: Seat) -> Result<hub::Place, Crowded> {
         self.doors.enter()?;
         let limit = self.limits.members;
         let counted = self
@@ -247,7 +249,7 @@ impl Messages {
         });
         // Under the lock: a hub ends only while nobody is in it.
         let key = outbox::MemberKey(self.keys.fetch_add(1, Ordering::Relaxed));
-        Ok(hub.enter(key, counted))
+        Ok(hub.enter(key, counted, seat))
     }
 
     /// Forgets a hub if nobody is in it.

@@ -1,15 +1,16 @@
-//! When a room's members are woken for what is new: at once while that is seldom, in batches where
-//! it would cost too much. Pure.
+//! When a room's members are fed what is new: at once while that is seldom, in batches where it would
+//! cost too much. Pure.
 
 use std::time::Duration;
 
 use longspan_proto::time::Time;
 
-/// Members woken a second in one room at one edge, in the long run: at about 10 µs for each write a
-/// quarter of a core.
-const WAKES: u32 = 25_000;
+/// Members fed a second in one room at one edge, in the long run: at about 10 µs for each write a
+/// quarter of a core, and of a large room a twentieth.
+const FED: u32 = 25_000;
+const FED_IN_LARGE: u32 = 5_000;
 
-/// Wakes in a row that nobody waits for, as many intervals as that were silent before.
+/// Times in a row that nobody waits for, as many intervals as that were silent before.
 const BURST: u32 = 5;
 
 /// The longest wait: in a room where people talk to each other, and in a large one.
@@ -28,12 +29,12 @@ pub struct Pace {
 impl Pace {
     /// When `here` members are to be woken for what is new now, of a room of `room`; counts it.
     pub fn wake(&mut self, now: Time, here: usize, room: u64) -> Time {
-        let longest = match room > LARGE_ROOM {
-            true => LARGE,
-            false => INTERACTIVE,
+        let (longest, fed) = match room > LARGE_ROOM {
+            true => (LARGE, FED_IN_LARGE),
+            false => (INTERACTIVE, FED),
         };
         let here = u32::try_from(here).unwrap_or(u32::MAX);
-        let interval = (Duration::from_secs(1) / WAKES)
+        let interval = (Duration::from_secs(1) / fed)
             .saturating_mul(here)
             .min(longest);
         let burst = interval * (BURST - 1);
@@ -74,13 +75,10 @@ mod tests {
             }
             wakes
         };
-        assert_eq!(
-            wakes(500, 500),
-            10 * 50 + 5,
-            "25,000 members woken a second"
-        );
+        assert_eq!(wakes(500, 500), 10 * 50 + 5, "25,000 members fed a second");
         assert_eq!(wakes(5_000, 1_000), 10 * 20 + 5, "every 50 ms");
         assert_eq!(wakes(5_000, 1_001), 10 * 5 + 5, "every 200 ms");
+        assert_eq!(wakes(100, 5_000), 10 * 50 + 5, "a few of a large room");
     }
 
     proptest! {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use axum::{
-    Router,
+    Extension, Router,
     body::Bytes,
     extract::{
         Path, RawQuery, State,
@@ -24,27 +24,33 @@ use axum::{
 };
 use longspan_proto::{
     ids::Room,
+    time::Time,
     wire::{envelope::MAX_MEMBER, room::Request},
 };
 use metrics::counter;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, error::Elapsed, sleep, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::{self, error::ProtocolError};
 
 use super::{
     Crowded, Messages,
     hub::{FromLeader, NotAsked, Place},
     member::{Action, CLOSE_AWAY, CLOSE_POLICY, Member},
+    seat::Seat,
     wire::{self, Encoding, Invalid, Outgoing},
 };
 use crate::{
     auth::{self, Access},
     http::{ApiError, Caller},
+    line::Line,
     metrics::{Session, rejected},
 };
 
 /// A WebSocket message above this ends the connection (RFC 6455 §7.4.1, 1009); between
 /// [`wire::MAX_MESSAGE`] and this it is answered with an error.
 const MAX_FRAME: usize = 1 << 20;
+
+/// What is read of a member's at once, in bytes; each connection holds so many.
+const READ_BUFFER: usize = 4 << 10;
 
 /// The other end broke the protocol of frames (RFC 6455 §7.4.1).
 const CLOSE_PROTOCOL: u16 = 1002;
@@ -56,9 +62,6 @@ const CLOSE_TOO_BIG: u16 = 1009;
 /// How long a member that was told to go may take to go. A connection that is closed with unread
 /// bytes is reset, and the member may never see the reason.
 const FAREWELL: Duration = Duration::from_secs(1);
-
-/// How often a member's clock is looked at.
-const TICK: Duration = Duration::from_secs(1);
 
 /// `GET /rooms/ROOM/messages`.
 pub(crate) fn router(messages: Arc<Messages>) -> Router {
@@ -87,6 +90,7 @@ async fn open(
     room: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
+    line: Option<Extension<Arc<Line>>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let room = Room::new(&room?.0)?;
@@ -96,11 +100,13 @@ async fn open(
         upgrade.map_err(|e| ApiError::new(e.status(), "not_a_websocket", e.body_text()))?;
     let (upgrade, encoding) = negotiate(upgrade, &headers)?;
     let name = name(&access)?;
-    let place = messages.enter(&access.room)?;
+    let seat = Seat::new(line.map(|Extension(line)| line), encoding);
+    let place = messages.enter(&access.room, seat)?;
     let tasks = messages.tasks.clone();
     Ok(upgrade
         .max_message_size(MAX_FRAME)
         .max_frame_size(MAX_FRAME)
+        .read_buffer_size(READ_BUFFER)
         .on_upgrade(move |socket| {
             tasks.track_future(async move {
                 let now = messages.now();
@@ -205,8 +211,7 @@ impl Connection<'_> {
         let mut leaving = self.messages.leaving.subscribe();
         // Told while the connection was being made.
         leaving.mark_changed();
-        let mut ticks = interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut timer = Box::pin(sleep_until(self.clock(self.member.poll_timeout())));
         let mut more = false;
         loop {
             let actions = tokio::select! {
@@ -215,9 +220,13 @@ impl Connection<'_> {
                     FromLeader::Answer(answer) => self.member.answer(answer),
                     FromLeader::Unavailable { n } => self.member.unavailable(n),
                 },
-                _ = self.place.changed.changed() => Vec::new(),
+                () = self.place.seat.woken() => Vec::new(),
                 () = std::future::ready(()), if more => Vec::new(),
-                _ = ticks.tick() => self.member.tick(self.messages.now()),
+                () = &mut timer => {
+                    let actions = self.member.tick(self.messages.now());
+                    timer.as_mut().reset(self.clock(self.member.poll_timeout()));
+                    actions
+                }
                 () = &mut expired => {
                     return self.close(CLOSE_POLICY, "token_expired", "the token is over").await;
                 }
@@ -229,6 +238,7 @@ impl Connection<'_> {
                     return self.close(CLOSE_AWAY, "going_away", "this edge shuts down").await;
                 }
             };
+            self.take_back().await?;
             self.act(actions).await?;
             let now = self.messages.now();
             let news = self.place.hub.view(|view| self.member.pull(now, view));
@@ -237,7 +247,28 @@ impl Connection<'_> {
                 self.place.is_present(name);
             }
             self.act(news).await?;
+            // What was said moves it further away; then it goes off too early, and is set anew.
+            let due = self.clock(self.member.poll_timeout());
+            if due < timer.deadline() {
+                timer.as_mut().reset(due);
+            }
+            more = more || !self.place.seat.give(self.member.cursor());
         }
+    }
+
+    fn clock(&self, time: Time) -> Instant {
+        Instant::from_std(self.messages.started) + time.saturating_since(Time::ZERO)
+    }
+
+    /// From here on this task writes to the member.
+    async fn take_back(&mut self) -> Result<(), Over> {
+        let Some((cursor, bytes)) = self.place.seat.take() else {
+            return Ok(());
+        };
+        self.member.fed(cursor);
+        self.session.sent(bytes);
+        let finished = timeout(self.messages.limits.write, self.place.seat.finish()).await;
+        taken(finished.map(|finished| finished.map_err(|_| Over)))
     }
 
     async fn said(
@@ -316,13 +347,7 @@ impl Connection<'_> {
     /// Sends; whoever does not take it for too long is gone.
     async fn send(&mut self, message: Message) -> Result<(), Over> {
         let sent = timeout(self.messages.limits.write, self.socket.send(message)).await;
-        match sent {
-            Ok(sent) => sent.map_err(|_| Over),
-            Err(_) => {
-                rejected("too_slow");
-                Err(Over)
-            }
-        }
+        taken(sent.map(|sent| sent.map_err(|_| Over)))
     }
 
     /// The connection broke, or the other end broke the protocol: then it is told how.
@@ -376,6 +401,14 @@ impl Connection<'_> {
         };
         self.send(Message::Close(Some(frame))).await
     }
+}
+
+/// Whether the member took what was written.
+fn taken(written: Result<Result<(), Over>, Elapsed>) -> Result<(), Over> {
+    written.unwrap_or_else(|_| {
+        rejected("too_slow");
+        Err(Over)
+    })
 }
 
 fn wrong_frame(kind: &str, protocol: &str) -> Invalid {

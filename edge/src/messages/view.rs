@@ -80,7 +80,7 @@ pub struct View {
 }
 
 /// Where a reader stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Cursor {
     epoch: u64,
     seq: u64,

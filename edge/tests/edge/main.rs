@@ -6,6 +6,7 @@ mod bad_input;
 mod client;
 mod draining;
 mod events;
+mod feeding;
 mod generations;
 mod grants;
 mod leaders;

@@ -61,9 +61,9 @@ pub struct Config {
     pub transport: Transport,
     /// How much of each track is kept.
     pub cache: CacheConfig,
-    /// Of this only `room_idle` is the node's own: when rooms that nobody uses leave the logs it leads. All else a
-    /// group is born with, alike on all its members, and it is the default.
-    pub roomlog: roomlog::Limits,
+    /// How long a room that nobody holds stays in the logs this node leads, past its last use. What else
+    /// a log may keep is decided when its group is born, alike on all members.
+    pub room_idle: Duration,
     /// A world that no controller tells: for tests and benches, and for a backbone run by hand.
     pub fixed: Option<Fixed>,
     /// By how much this node's clock, which counts from its start, is ahead of that: for tests of
@@ -105,7 +105,7 @@ impl Config {
             limits: Limits::default(),
             transport: Transport::default(),
             cache: CacheConfig::default(),
-            roomlog: roomlog::Limits::default(),
+            room_idle: roomlog::Limits::default().room_idle,
             fixed: None,
             clock_ahead: Duration::ZERO,
             hooks: Hooks::default(),

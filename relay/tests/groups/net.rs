@@ -23,6 +23,14 @@ impl Net {
         }
     }
 
+    /// Data centres of one region.
+    pub fn region() -> Net {
+        Net {
+            span: 1_000,
+            ..Net::default()
+        }
+    }
+
     /// When a packet arrives; None: never.
     pub fn delay(&mut self, dice: &mut ChaCha8Rng, from: usize, to: usize) -> Option<Duration> {
         let way = (from, to);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use longspan_proto::time::Time;
 use longspan_relay::roomlog::{
     Limits,
-    group::{Cut, Input, Member, Packet, Saved},
+    group::{Cut, Group, Input, Member, Packet, Saved},
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -127,7 +127,8 @@ pub struct World {
 impl World {
     /// Plays a seed to its end; which law was broken, if one was.
     pub fn play(seed: u64) -> Result<Played, Broken> {
-        let mut world = World::new(seed)?;
+        let mut world = World::new(seed, true)?;
+        world.at(Duration::from_secs(1), Event::Fault);
         let end = Time::ZERO + TROUBLE;
         while world.now < end {
             world.next()?;
@@ -145,7 +146,25 @@ impl World {
         world.finish()
     }
 
-    fn new(seed: u64) -> Result<World, Broken> {
+    /// Inside one region, where all is well, the leader dies: how long nothing can be published.
+    #[allow(dead_code, reason = "only the test asks")]
+    pub fn without_leader(seed: u64) -> Result<Duration, Broken> {
+        let mut world = World::new(seed, false)?;
+        let dies = Time::ZERO + Duration::from_millis(world.dice.random_range(3_000..4_000));
+        while world.now < dies {
+            world.next()?;
+        }
+        let leader = world.leader().ok_or("somebody leads after 3 s")?;
+        let died = world.now;
+        world.kill(leader, true);
+        let serves = |host: &Host| host.group.as_ref().is_some_and(Group::serves);
+        while !world.hosts.iter().any(serves) {
+            world.next()?;
+        }
+        Ok(world.now.saturating_since(died))
+    }
+
+    fn new(seed: u64, anywhere: bool) -> Result<World, Broken> {
         let mut dice = ChaCha8Rng::seed_from_u64(seed);
         let voters: Vec<Member> = (1..=3).map(Member).collect();
         let limits = Limits {
@@ -167,8 +186,14 @@ impl World {
             now: Time::ZERO,
             order: 0,
             queue: BTreeMap::new(),
-            net: Net::new(&mut dice),
-            sync: [500, 8_000, 80_000][dice.random_range(0..3)],
+            net: match anywhere {
+                true => Net::new(&mut dice),
+                false => Net::region(),
+            },
+            sync: match anywhere {
+                true => [500, 8_000, 80_000][dice.random_range(0..3)],
+                false => 8_000,
+            },
             dice,
             hosts: Vec::new(),
             followers: followers.collect(),
@@ -187,7 +212,6 @@ impl World {
         for client in 0..world.clients.len() {
             world.at(Duration::ZERO, Event::Wake { client });
         }
-        world.at(Duration::from_secs(1), Event::Fault);
         Ok(world)
     }
 

@@ -1,6 +1,6 @@
 //! What a hub holds of its room, behind its lock.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use longspan_proto::{
     ids::SessionId,
@@ -14,6 +14,7 @@ use super::super::{
     outbox::{Done, MemberKey, Outbox},
     presence::Reporter,
     rate::Rate,
+    seat::Seat,
     view::View,
 };
 
@@ -26,7 +27,7 @@ pub(super) struct State {
     pub presence: Reporter,
     /// What this edge's members of the room publish together.
     pub rate: Rate,
-    pub members: HashMap<MemberKey, mpsc::Sender<FromLeader>>,
+    pub members: HashMap<MemberKey, Here>,
     pub sessions: HashMap<SessionId, Held>,
 }
 
@@ -37,6 +38,12 @@ pub(super) struct Held {
     pub n: u64,
     /// The message of this number is in no log: it was ephemeral.
     pub passed: bool,
+}
+
+/// A member at this edge.
+pub(super) struct Here {
+    pub answers: mpsc::Sender<FromLeader>,
+    pub seat: Arc<Seat>,
 }
 
 /// What a member hears of its requests.
@@ -109,8 +116,8 @@ impl State {
     }
 
     pub fn tell(&self, member: MemberKey, news: FromLeader) {
-        if let Some(sender) = self.members.get(&member)
-            && sender.try_send(news).is_err()
+        if let Some(here) = self.members.get(&member)
+            && here.answers.try_send(news).is_err()
         {
             // A member has fewer requests under way than its queue is long.
             tracing::error!("an answer to a member was lost: its queue is full or gone");

@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 pub use body::Body;
 pub use incoming::{Incoming, Invalid, Publish, Resume, decode};
+pub(super) use outgoing::framed;
 pub use outgoing::{Event, Limits, Outgoing, StateEntry, batch};
 
 /// How deep a body may be nested. Both encodings' readers stop here.
@@ -24,7 +25,7 @@ pub const MAX_MESSAGE: usize = 100 << 10;
 pub const MAX_NUMBER: u64 = (1 << 53) - 1;
 
 /// How a connection's messages are written; chosen by the WebSocket subprotocol (RFC 6455 §1.9).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Encoding {
     /// `longspan.v1+json`, and whoever names no subprotocol.
     Json,

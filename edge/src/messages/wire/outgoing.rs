@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use longspan_proto::wire::envelope::{Class, Envelope};
 use serde::Serialize;
 
@@ -225,5 +225,29 @@ pub fn batch(encoding: Encoding, events: &[Arc<Event>]) -> Bytes {
             out.extend_from_slice(b"\xff");
         }
     }
+    out.freeze()
+}
+
+/// A written message as a whole frame of a server's, which is not masked (RFC 6455 §5.2).
+pub(in super::super) fn framed(encoding: Encoding, written: &[u8]) -> Bytes {
+    const FIN: u8 = 0x80;
+    let opcode = match encoding {
+        Encoding::Json => 1,
+        Encoding::Cbor => 2,
+    };
+    let mut out = BytesMut::with_capacity(written.len() + 10);
+    out.put_u8(FIN | opcode);
+    match written.len() {
+        len @ 0..126 => out.put_u8(len as u8),
+        len @ 126..65_536 => {
+            out.put_u8(126);
+            out.put_u16(len as u16);
+        }
+        len => {
+            out.put_u8(127);
+            out.put_u64(len as u64);
+        }
+    }
+    out.extend_from_slice(written);
     out.freeze()
 }

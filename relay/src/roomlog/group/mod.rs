@@ -49,8 +49,17 @@ use super::machine::Machine;
 
 /// Members of a group, learners included: three, and a few on their way in or out.
 const MAX_MEMBERS: usize = 16;
-/// Ticks of an election: a follower that heard nothing for one to two elections asks for votes.
+/// Ticks of an election: whoever heard from its leader within it does not listen to another.
 const ELECTION_TICKS: usize = 10;
+/// A follower asks so many ticks later at the earliest: by then the others have waited an election,
+/// too; before it they would not listen.
+const GRACE_TICKS: usize = 2;
+/// Followers of a lost leader ask one after the other, so many ticks apart: two round trips, of one
+/// tick at most each, and what two members' ticks are out of step.
+const TURN_TICKS: usize = 3;
+/// An attempt that came to nothing is repeated after so many ticks to twice as many: time for six
+/// round trips. Whoever was lost is lost for the others as well; they need not wait again.
+const RETRY_TICKS: usize = 6;
 /// Ticks between a leader's heartbeats: five may be lost before somebody asks for votes.
 const HEARTBEAT_TICKS: usize = 2;
 /// Entries that were proposed and are not committed, in bytes. When full, a proposal is answered
@@ -223,6 +232,7 @@ impl Group {
         self.node.tick();
         if !self.leads() && self.node.raft.election_elapsed == 0 {
             self.campaigns += 1;
+            self.retry_soon();
         }
         self.tend_members();
         self.pump(now);
@@ -253,11 +263,32 @@ impl Group {
         self.incoming = None;
     }
 
-    /// How many ticks of silence make this member ask for votes: one to two elections, drawn anew
-    /// for each term and each attempt.
+    /// How many ticks of silence make this member ask for votes. Followers of one leader take turns,
+    /// so that the first has a majority before the next would ask; another is the first in each
+    /// term. Who follows nobody draws, anew for each term and each attempt.
     fn election_ticks(&self) -> usize {
-        let draw = mix(self.config.seed ^ mix(self.node.raft.term) ^ self.campaigns);
-        ELECTION_TICKS + (draw % ELECTION_TICKS as u64) as usize
+        const LEAST: usize = ELECTION_TICKS + GRACE_TICKS;
+        let (me, leader) = (self.config.me, Member(self.node.raft.leader_id));
+        let mut followers = self.all_voters();
+        followers.retain(|voter| *voter != leader);
+        let place = followers.iter().position(|voter| *voter == me);
+        match place.filter(|_| self.node.raft.leader_id != 0) {
+            Some(place) => {
+                let turn = (place as u64 + self.node.raft.term) % followers.len() as u64;
+                LEAST + TURN_TICKS * turn as usize
+            }
+            None => LEAST + self.draw() % (2 * ELECTION_TICKS - LEAST),
+        }
+    }
+
+    /// An election is under way: the next attempt does not wait for all of them.
+    pub(super) fn retry_soon(&mut self) {
+        let wait = RETRY_TICKS + self.draw() % RETRY_TICKS;
+        self.node.raft.election_elapsed = self.election_ticks().saturating_sub(wait);
+    }
+
+    fn draw(&self) -> usize {
+        mix(self.config.seed ^ mix(self.node.raft.term) ^ self.campaigns) as usize
     }
 
     fn hear(&mut self, now: Time, packet: Packet) {

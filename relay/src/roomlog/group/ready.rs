@@ -1,7 +1,10 @@
 //! What Raft has ready: to be said, written, applied.
 
 use longspan_proto::time::Time;
-use raft::eraftpb::{self, EntryType};
+use raft::{
+    StateRole,
+    eraftpb::{self, EntryType},
+};
 
 use super::{
     super::machine::{Entry, Machine},
@@ -176,6 +179,9 @@ impl Group {
             return;
         }
         self.role = Some(role);
+        if self.node.raft.state == StateRole::Candidate {
+            self.retry_soon();
+        }
         self.outputs.push_back(Output::Role(role));
         let (mine, term) = (self.leads(), self.node.raft.term);
         for token in self.asked.role_changed(mine.then_some(term)) {

@@ -406,7 +406,7 @@ impl Host {
             }
         }
         if self.ticks.is_multiple_of(SWEEP) {
-            let (now, idle) = (self.now(), self.shared.config.roomlog.room_idle);
+            let (now, idle) = (self.now(), self.shared.config.room_idle);
             let groups: Vec<u64> = self.groups.keys().copied().collect();
             for group in groups {
                 if let Some(running) = self.groups.get_mut(&group) {
