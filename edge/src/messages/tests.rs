@@ -86,8 +86,8 @@ fn told(actions: Vec<Action>) -> Vec<Value> {
             Action::Send(message) => {
                 told.push(serde_json::from_slice(&message.write(Encoding::Json)).unwrap());
             }
-            Action::Deliver(events) => {
-                let written = wire::batch(Encoding::Json, &events);
+            Action::Deliver(batch) => {
+                let written = wire::batch(Encoding::Json, &batch.events, batch.skipped);
                 told.push(serde_json::from_slice(&written).unwrap());
             }
             Action::Ask { lead, request } => {

@@ -351,8 +351,18 @@ impl Logs {
         token: Option<&str>,
         protocol: &str,
     ) -> Result<Member, Value> {
-        let http = self.edges[edge].http;
         let query = token.map_or(String::new(), |token| format!("?token={token}"));
+        self.try_connect_with(edge, &query, protocol).await
+    }
+
+    /// The same with any query.
+    pub async fn try_connect_with(
+        &self,
+        edge: usize,
+        query: &str,
+        protocol: &str,
+    ) -> Result<Member, Value> {
+        let http = self.edges[edge].http;
         let url = format!("ws://{http}/rooms/math/messages{query}");
         let mut request = url.into_client_request().unwrap();
         request

@@ -15,4 +15,5 @@ mod logs;
 mod presence;
 mod publishers;
 mod refused;
+mod skipping;
 mod viewers;
