@@ -148,6 +148,8 @@ impl State {
             members: room
                 .group
                 .map_or_else(Vec::new, |group| self.told_members(group)),
+            // Nobody moves rooms yet.
+            moved: 0,
         };
         Some(ToNode {
             message: Some(to_node::Message::Room(state)),

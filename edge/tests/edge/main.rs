@@ -11,6 +11,7 @@ mod grants;
 mod leaders;
 mod leaving;
 mod logs;
+mod moves;
 mod presence;
 mod publishers;
 mod refused;
