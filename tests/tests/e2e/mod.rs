@@ -16,6 +16,7 @@ mod crowd;
 mod drain;
 mod lesson;
 mod messages;
+mod moves;
 mod page;
 mod pause;
 mod publishers;

@@ -4,6 +4,7 @@
 mod cases;
 mod fencing;
 mod groups;
+mod moves;
 mod overrides;
 mod takeover;
 mod traces;
@@ -124,6 +125,7 @@ pub struct Controller {
     pub claimed: BTreeMap<Ticket, Result<Granted, Refused>>,
     pub changed: BTreeMap<Ticket, Result<Changed, Unchanged>>,
     pub traced: BTreeMap<Ticket, Option<RoomTrace>>,
+    pub moving: BTreeMap<Ticket, Result<Begun, Unchanged>>,
     pub audit: Vec<serde_json::Value>,
     pub pushed: BTreeMap<Conn, Vec<to_node::Message>>,
     pub closed: BTreeMap<Conn, Close>,
@@ -174,6 +176,7 @@ impl World {
             claimed: BTreeMap::new(),
             changed: BTreeMap::new(),
             traced: BTreeMap::new(),
+            moving: BTreeMap::new(),
             audit: Vec::new(),
             pushed: BTreeMap::new(),
             closed: BTreeMap::new(),
@@ -494,6 +497,10 @@ impl Controller {
                 }
                 Output::Traced(ticket, answer) => {
                     self.traced.insert(ticket, answer.map(|trace| *trace));
+                }
+                Output::Moving(ticket, answer) => {
+                    let before = self.moving.insert(ticket, answer);
+                    assert!(before.is_none(), "one answer a wish");
                 }
                 Output::Event(event) => self.events.push(event),
             }
