@@ -37,7 +37,7 @@ pub(crate) struct Peer {
     pub since: Time,
     /// It said that it will close.
     pub leaving: AtomicBool,
-    /// When a frame last crossed the connection, in µs of this node's clock.
+    /// When a frame, or a word of a call, last crossed the connection, in µs of this node's clock.
     pub carried: AtomicU64,
     /// Tracks would move to it if their neighbour failed.
     pub backup: AtomicBool,
@@ -47,7 +47,8 @@ pub(crate) struct Peer {
     pub packets: Packets,
 }
 
-/// A link that a frame crossed within this time carries tracks: a group a second, and one late.
+/// A link that a frame or a word of a call crossed within this time carries: a group a second, and one
+/// late.
 const CARRYING_FOR: Duration = Duration::from_secs(2);
 
 impl Peer {

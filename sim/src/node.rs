@@ -9,6 +9,7 @@ use std::{
 
 use longspan_controller::state::HeldStream;
 use longspan_proto::{
+    control,
     ids::{Generation, NodeId, RoomName},
     time::Time,
     wire::{Message, Role},
@@ -52,6 +53,8 @@ pub(crate) struct Node {
     pub directory: Arc<Directory>,
     /// The table taken by this process.
     pub taken: Option<Version>,
+    /// The last one that it was told whole.
+    pub whole: Option<control::Table>,
     /// What the core was given.
     pub ways: Arc<Routes>,
     /// Whom it dials.
@@ -85,6 +88,7 @@ impl Node {
             table: Arc::default(),
             directory: Arc::default(),
             taken: None,
+            whole: None,
             ways: Arc::default(),
             wanted: BTreeSet::new(),
             session: Session::default(),
@@ -113,6 +117,7 @@ impl World {
         state.core = Some(Forwarder::new(config));
         state.boot += 1;
         state.taken = None;
+        state.whole = None;
         state.ways = Arc::default();
         state.session = Session::default();
         state.wake = None;

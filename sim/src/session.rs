@@ -277,12 +277,16 @@ impl World {
                     );
                 }
                 self.tell_links(node);
+                self.deposed_tells(node);
             }
             to_node::Message::Directory(told) => {
                 self.nodes[node].directory = Arc::new(Directory::from_control(told));
                 self.neighbours_changed(node);
             }
-            to_node::Message::Table(told) => self.table_told(node, &told),
+            to_node::Message::Table(told) => {
+                let answer = self.table_told(node, &told);
+                self.tell(node, answer);
+            }
             to_node::Message::Room(told) => self.room_told(node, &told),
             // Only operators ask; and no room log is simulated here.
             to_node::Message::Trace(_)
@@ -291,7 +295,15 @@ impl World {
         }
     }
 
-    fn table_told(&mut self, node: usize, told: &control::Table) {
+    /// Whoever led before and does not know that another does tells its table again; who hears the
+    /// answer does not matter.
+    fn deposed_tells(&mut self, node: usize) {
+        if let Some(told) = self.nodes[node].whole.clone() {
+            self.table_told(node, &told);
+        }
+    }
+
+    fn table_told(&mut self, node: usize, told: &control::Table) -> Said {
         let state = &self.nodes[node];
         let me = self.layout.name(node);
         let version = told.version.map_or(Version::default(), |v| Version {
@@ -305,20 +317,22 @@ impl World {
             Ok(routes) => {
                 self.laws.table(me, state.taken, &routes, &self.layout);
                 let state = &mut self.nodes[node];
+                if told.base.is_none() {
+                    state.whole = Some(told.clone());
+                }
                 state.taken = Some(routes.version);
                 state.table = Arc::new(routes);
                 self.drifts_begin(node);
                 self.neighbours_changed(node);
-                self.tell(node, Said::Ack(version));
+                Said::Ack(version)
             }
             Err(why) => {
                 self.log(format_args!("{me} refuses a table: {why}"));
-                let nack = Said::Nack {
+                Said::Nack {
                     version,
                     reason: why.to_string(),
                     send_whole: why.wants_whole(),
-                };
-                self.tell(node, nack);
+                }
             }
         }
     }

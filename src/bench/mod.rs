@@ -79,7 +79,11 @@ pub fn run(bench: &Bench, context: &Context) -> Outcome {
         Bench::Join(args) => block_on(join::run(args))?,
         Bench::EdgeLost(args) => block_on(edge_lost::run(args))?,
         Bench::Failover(args) => failover::run(args)?,
-        Bench::History(args) => history::run(args)?,
+        Bench::History(args) => {
+            let (report, held) = history::run(args)?;
+            output::object(context.format, &report)?;
+            return held;
+        }
         Bench::Lessons(args) => block_on(lessons::run(args))?,
         Bench::Log(args) => block_on(log::run(args))?,
         Bench::Routes(args) => routes::run(args),

@@ -12,7 +12,10 @@ use quinn::{RecvStream, SendStream};
 
 use super::OPENING;
 use crate::{
-    node::{Call, CallError, call::Ends},
+    node::{
+        Call, CallError,
+        call::{Crossed, Ends},
+    },
     peers::Peer,
     shared::Shared,
 };
@@ -50,7 +53,8 @@ pub(crate) async fn open(
         };
         let attempt = async {
             let (send, recv) = begin(&peer, &open).await?;
-            greeted(to, Ends::quic(send, recv, peer.link.life())).await
+            let crossed = Crossed::new(&peer, shared.engine.clock());
+            greeted(to, Ends::quic(send, recv, crossed)).await
         };
         match attempt.await {
             Err(

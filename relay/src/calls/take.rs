@@ -16,7 +16,10 @@ use super::{
     dial::{begin, usable},
 };
 use crate::{
-    node::{IncomingCall, call::Ends},
+    node::{
+        IncomingCall,
+        call::{Crossed, Ends},
+    },
     peers::Peer,
     quic::limits::stream,
     shared::Shared,
@@ -36,7 +39,7 @@ pub(crate) async fn accept(shared: &Arc<Shared>, tasks: &TaskTracker, peer: &Arc
     }
 }
 
-async fn take(shared: &Shared, peer: &Peer, mut send: SendStream, mut recv: RecvStream) {
+async fn take(shared: &Shared, peer: &Arc<Peer>, mut send: SendStream, mut recv: RecvStream) {
     let opening = tokio::time::timeout(OPENING, opening(&mut recv));
     let (open, reader) = match opening.await {
         Ok(Ok(opening)) => opening,
@@ -56,7 +59,8 @@ async fn take(shared: &Shared, peer: &Peer, mut send: SendStream, mut recv: Recv
         return refuse(send, status, message).await;
     }
     if open.path.is_empty() {
-        let ends = Ends::resumed(send, recv, reader, peer.link.life());
+        let crossed = Crossed::new(peer, shared.engine.clock());
+        let ends = Ends::resumed(send, recv, reader, crossed);
         let call = IncomingCall::new(open, ends);
         if let Err(unserved) = shared.served.give(call) {
             unserved
@@ -131,7 +135,7 @@ async fn refuse(mut send: SendStream, status: Status, message: String) {
 /// Passes a call on to the next node of its path, both ways.
 async fn pass(
     shared: &Shared,
-    from: &Peer,
+    from: &Arc<Peer>,
     mut open: Open,
     (mut send, mut recv, mut reader): (SendStream, RecvStream, MessageReader),
 ) {
@@ -152,7 +156,14 @@ async fn pass(
         return;
     }
     let broken = {
-        let both = async { tokio::join!(pipe(&mut recv, &mut up), pipe(&mut down, &mut send)) };
+        // Messages cross both links, whichever way they go.
+        let crossed = [from, &to].map(|peer| Crossed::new(peer, shared.engine.clock()));
+        let both = async {
+            tokio::join!(
+                pipe(&mut recv, &mut up, &crossed),
+                pipe(&mut down, &mut send, &crossed)
+            )
+        };
         tokio::select! {
             _ = both => false,
             () = from.link.down() => true,
@@ -171,7 +182,7 @@ async fn pass(
 }
 
 /// Passes bytes until one end is done; its manner of ending goes on too.
-async fn pipe(from: &mut RecvStream, to: &mut SendStream) {
+async fn pipe(from: &mut RecvStream, to: &mut SendStream, crossed: &[Crossed]) {
     loop {
         let stopped = to.stopped();
         let read = tokio::select! {
@@ -182,6 +193,7 @@ async fn pipe(from: &mut RecvStream, to: &mut SendStream) {
                 return;
             }
         };
+        crossed.iter().for_each(Crossed::note);
         match read {
             Ok(Some(chunk)) => match to.write_chunk(chunk.bytes).await {
                 Ok(()) => {}

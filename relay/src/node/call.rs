@@ -1,17 +1,16 @@
 //! The two ends of a call.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use longspan_proto::{
     ids::NodeId,
     wire::call::{MAX_CALL_MESSAGE, MessageReader, Open, Reply, Status},
 };
-use longspan_topology::link::Life;
 use quinn::{RecvStream, SendStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
-use crate::{calls, probe, quic::limits::stream};
+use crate::{calls, engine::Clock, peers::Peer, quic::limits::stream};
 
 /// Why a call did not come about, or ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -98,11 +97,12 @@ impl CallSender {
             return Err(CallError::TooLarge { len: message.len() });
         }
         match &mut self.0 {
-            Up::Quic(send, life) => {
+            Up::Quic(send, crossed) => {
+                crossed.note();
                 let write = send.write_chunk(calls::framed(&message));
                 tokio::select! {
                     written = write => written.map_err(|e| CallError::Broken(e.to_string())),
-                    () = probe::is_down(life.clone()) => {
+                    () = crossed.is_down() => {
                         // A part of it may be out.
                         let _ = send.reset(stream::UNWANTED.into());
                         Err(link_down())
@@ -133,9 +133,9 @@ pub struct CallReceiver(Down);
 impl CallReceiver {
     /// The next message; `None` once the other end has finished. Cancel safe.
     pub async fn recv(&mut self) -> Result<Option<Bytes>, CallError> {
-        let (recv, reader, life) = match &mut self.0 {
+        let (recv, reader, crossed) = match &mut self.0 {
             Down::Local(receiver) => return Ok(receiver.recv().await),
-            Down::Quic(recv, reader, life) => (recv, reader, life),
+            Down::Quic(recv, reader, crossed) => (recv, reader, crossed),
         };
         loop {
             match reader.poll() {
@@ -149,13 +149,16 @@ impl CallReceiver {
             let read = tokio::select! {
                 biased;
                 read = recv.read_chunk(usize::MAX, true) => read,
-                () = probe::is_down(life.clone()) => {
+                () = crossed.is_down() => {
                     let _ = recv.stop(stream::UNWANTED.into());
                     return Err(link_down());
                 }
             };
             match read {
-                Ok(Some(chunk)) => reader.push(&chunk.bytes),
+                Ok(Some(chunk)) => {
+                    crossed.note();
+                    reader.push(&chunk.bytes);
+                }
                 Ok(None) if reader.is_whole() => return Ok(None),
                 Ok(None) => return Err(CallError::Broken("it ended inside a message".into())),
                 Err(e) => return Err(CallError::Broken(e.to_string())),
@@ -169,17 +172,41 @@ fn link_down() -> CallError {
     CallError::Broken("the link to its next node is down".into())
 }
 
-/// The life of the link that a stream crosses first.
-type Health = watch::Receiver<Life>;
+/// The link that a stream crosses first. What crosses it is noted: a link that carries is probed as such,
+/// so that its end is known in time, not only when somebody looks again.
+#[derive(Clone)]
+pub(crate) struct Crossed {
+    peer: Arc<Peer>,
+    clock: Clock,
+}
+
+impl Crossed {
+    pub fn new(peer: &Arc<Peer>, clock: Clock) -> Crossed {
+        Crossed {
+            peer: peer.clone(),
+            clock,
+        }
+    }
+
+    /// Something crosses it now.
+    pub fn note(&self) {
+        self.peer.carries(self.clock.now());
+    }
+
+    /// Returns once it is down.
+    pub async fn is_down(&self) {
+        self.peer.link.down().await;
+    }
+}
 
 enum Up {
-    Quic(SendStream, Health),
+    Quic(SendStream, Crossed),
     Local(mpsc::Sender<Bytes>),
     Finished,
 }
 
 enum Down {
-    Quic(RecvStream, MessageReader, Health),
+    Quic(RecvStream, MessageReader, Crossed),
     Local(mpsc::Receiver<Bytes>),
 }
 
@@ -187,9 +214,9 @@ enum Down {
 pub(crate) struct Ends(Up, Down);
 
 impl Ends {
-    pub fn quic(send: SendStream, recv: RecvStream, life: watch::Receiver<Life>) -> Ends {
-        let down = Down::Quic(recv, calls::messages(), life.clone());
-        Ends(Up::Quic(send, life), down)
+    pub fn quic(send: SendStream, recv: RecvStream, crossed: Crossed) -> Ends {
+        let down = Down::Quic(recv, calls::messages(), crossed.clone());
+        Ends(Up::Quic(send, crossed), down)
     }
 
     /// Where `reader` may hold what followed the opening.
@@ -197,11 +224,12 @@ impl Ends {
         send: SendStream,
         recv: RecvStream,
         mut opening: MessageReader,
-        life: watch::Receiver<Life>,
+        crossed: Crossed,
     ) -> Ends {
         let mut reader = calls::messages();
         reader.push(&opening.take_rest());
-        Ends(Up::Quic(send, life.clone()), Down::Quic(recv, reader, life))
+        let up = Up::Quic(send, crossed.clone());
+        Ends(up, Down::Quic(recv, reader, crossed))
     }
 
     pub fn local(up: mpsc::Sender<Bytes>, down: mpsc::Receiver<Bytes>) -> Ends {

@@ -214,6 +214,7 @@ impl Handle {
                     "leaving": peer.is_leaving(),
                     "up_seconds": now.saturating_since(peer.since).as_secs(),
                     "life": format!("{:?}", measured.life).to_lowercase(),
+                    "need": format!("{:?}", peer.need(now)).to_lowercase(),
                     "rtt_us": measured.metrics.map(|m| m.rtt_us),
                     "raw_delay_us": measured.metrics.map(|m| m.raw_delay_us),
                     "jitter_p95_us": measured.metrics.map(|m| m.jitter_p95_us),

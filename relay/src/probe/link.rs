@@ -160,7 +160,7 @@ impl Link {
 }
 
 /// Waits until a link is down; forever, if it never is.
-pub(crate) async fn is_down(mut life: watch::Receiver<Life>) {
+async fn is_down(mut life: watch::Receiver<Life>) {
     if life.wait_for(|life| *life == Life::Down).await.is_err() {
         std::future::pending::<()>().await;
     }

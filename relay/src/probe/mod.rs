@@ -15,7 +15,7 @@ mod report;
 mod socket;
 
 pub(crate) use drive::drive;
-pub(crate) use link::{Link, Measured, is_down};
+pub(crate) use link::{Link, Measured};
 pub(crate) use need::keep_needs;
 pub(crate) use report::report;
 pub(crate) use socket::Socket;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use longspan_proto::ids::{Generation, NodeId};
 use longspan_relay::node::{CallError, CallOpen, CallStatus, Handle, Verb};
 
-use crate::world::{World, id, room, soon};
+use crate::world::{World, eventually, id, room, soon};
 
 fn open(verb: Verb) -> CallOpen {
     CallOpen {
@@ -181,4 +181,37 @@ async fn a_message_above_the_limit_is_not_sent() {
         call.send(vec![0; len].into()).await,
         Err(CallError::TooLarge { len })
     );
+}
+
+/// What a link is needed for, at both of its ends.
+fn needs(world: &World, a: &str, b: &str) -> [String; 2] {
+    [(a, b), (b, a)].map(|(at, of)| {
+        let peer = world.nodes[at].peer(of).expect("they are connected");
+        peer["need"].as_str().unwrap().to_owned()
+    })
+}
+
+/// A link that is probed once a second is known to be dead too late for whoever waits for an answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn links_that_words_of_a_call_cross_are_probed_as_links_that_carry() {
+    let world = World::chain(&["a", "b", "c", "d"]).await;
+    echo(world.handle("c"));
+    let idle = |a, b| needs(&world, a, b) == ["idle", "idle"];
+    assert!(idle("a", "b") && idle("b", "c") && idle("c", "d"));
+    let c = id("c");
+    let calling = world.handle("a").call(&c, open(Verb::Publish));
+    let mut call = soon("the reply", calling).await.unwrap();
+    let carries = |a, b| needs(&world, a, b) == ["carrying", "carrying"];
+    let talk = async {
+        loop {
+            call.send(Bytes::from_static(b"word")).await.unwrap();
+            call.recv().await.unwrap();
+            if carries("a", "b") && carries("b", "c") {
+                return;
+            }
+        }
+    };
+    soon("both links carry", talk).await;
+    assert!(idle("c", "d"), "nothing crosses it");
+    eventually("they are idle again", || idle("a", "b") && idle("b", "c")).await;
 }

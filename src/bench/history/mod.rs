@@ -80,8 +80,9 @@ const REST: Duration = Duration::from_secs(3);
 /// Broken laws that are printed.
 const PRINTED: usize = 8;
 
-/// Runs it. Makes a space of its own first, so it is called before there are threads.
-pub fn run(args: &Args) -> Outcome<Value> {
+/// Runs it; what was found, and whether every law held. Makes a space of its own first, so it is
+/// called before there are threads.
+pub fn run(args: &Args) -> Outcome<(Value, Outcome)> {
     if !(args.rate > 0.0 && args.rate <= 1_000.0) {
         let rate = args.rate;
         return Err(Failure::usage(format!(
@@ -101,7 +102,7 @@ pub fn run(args: &Args) -> Outcome<Value> {
     runtime.block_on(inside(args))
 }
 
-async fn inside(args: &Args) -> Outcome<Value> {
+async fn inside(args: &Args) -> Outcome<(Value, Outcome)> {
     let mut rng = ChaCha8Rng::seed_from_u64(args.seed);
     let matrix = Matrix::bundled();
     let everywhere = Everywhere::named(&args.profile).map_err(Failure::usage)?;
@@ -190,7 +191,15 @@ async fn inside(args: &Args) -> Outcome<Value> {
     if let (Value::Object(figures), Value::Object(setting)) = (&mut figures, setting) {
         figures.extend(setting);
     }
-    Ok(report::report(args.seed, figures))
+    let held = match (verdict.broken.first(), settled) {
+        (None, Ok(())) => Ok(()),
+        (Some(broken), _) => Err(Failure::failed(format!(
+            "{} times a law was broken, first: {broken}",
+            verdict.broken.len()
+        ))),
+        (None, Err(unsettled)) => Err(unsettled),
+    };
+    Ok((report::report(args.seed, figures), held))
 }
 
 /// A fault that was, and when.

@@ -2,14 +2,15 @@
 //! members join.
 //!
 //! * `world`: the backbone, all processes. `crowd`: the members, in this process, whose CPU is told
-//!   apart. `member`: one of them. `frames`: what it is told.
+//!   apart. `member`: one of them. `frames`: what it is told. `growth`: sizes beside each other.
 
 mod crowd;
 mod frames;
+mod growth;
 mod member;
 pub mod world;
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 
 use self::{
     crowd::{Crowd, Tally},
+    growth::Figure,
     world::World,
 };
 use super::{floor, report, usage::Usage};
@@ -29,9 +31,13 @@ use crate::{
 /// Who says what to whom.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// Members of the room, each with a WebSocket of its own
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=50_000))]
-    members: u32,
+    /// Members of the room, each with a WebSocket of its own; several, separated by commas: a room of
+    /// each size, one after the other
+    #[arg(long, value_delimiter = ',', default_value = "100", value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    members: Vec<u32>,
+    /// Of several sizes: how the figures at the first rate grow, into this file
+    #[arg(long)]
+    svg: Option<PathBuf>,
     /// Messages a second to everybody; several, separated by commas, one after the other
     #[arg(long, value_delimiter = ',', default_value = "20", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rate: Vec<u32>,
@@ -86,7 +92,52 @@ pub async fn run(args: &Args) -> Outcome<Value> {
             "--joins {joins}: more than 0 and at most 100000 a second"
         )));
     }
-    allow_files(u64::from(args.members) + SPARE_FILES)?;
+    let most = args.members.iter().max().copied().unwrap_or_default();
+    allow_files(u64::from(most) + SPARE_FILES)?;
+    let mut sizes = Vec::new();
+    for members in &args.members {
+        sizes.push(run_size(args, *members).await?);
+    }
+    if let Some(file) = &args.svg {
+        let title = "A room's messages, by its members";
+        let text = growth::svg(title, &grown(&sizes));
+        std::fs::write(file, text).map_err(|error| {
+            Failure::failed(format!("cannot write {}: {error}", file.display()))
+        })?;
+    }
+    let all = match <[Value; 1]>::try_from(sizes) {
+        Ok([one]) => one,
+        Err(sizes) => json!({ "sizes": sizes }),
+    };
+    Ok(report::report(args.seed, all))
+}
+
+/// What is drawn of each size.
+fn grown(sizes: &[Value]) -> Vec<Figure> {
+    let figure = |name, of: fn(&Value) -> &Value, unit: f64| Figure {
+        name,
+        points: sizes
+            .iter()
+            .filter_map(|size| {
+                let first = size["rates"].get(0).unwrap_or(size);
+                let value = [of(first), of(size)].into_iter().find_map(Value::as_f64)?;
+                Some((size["members"].as_f64()?, report::round(value / unit, 1)))
+            })
+            .collect(),
+    };
+    vec![
+        figure("delivery p99, ms", |it| &it["delivery_ms"]["p99"], 1.0),
+        figure("edge CPU a delivery, µs", |it| &it["us_per_delivery"], 1.0),
+        figure(
+            "edge memory a member, KiB",
+            |it| &it["rss_bytes_per_member"],
+            1_024.0,
+        ),
+    ]
+}
+
+/// One room of so many members.
+async fn run_size(args: &Args, members: u32) -> Outcome<Value> {
     let mut rng = ChaCha8Rng::seed_from_u64(args.seed);
     let world = World::start(args.edges as usize).await?;
     let filler = args.size.saturating_sub(STAMP) as usize;
@@ -104,9 +155,9 @@ pub async fn run(args: &Args) -> Outcome<Value> {
     }
     drop(teacher);
     let empty = world.usage(Role::Edge)?;
-    eprintln!("{} members join at {}/s", args.members, args.joins);
-    let members = (args.members, args.joins);
-    let (crowd, joined) = Crowd::join(edges, ROOM, filler, members, &mut session).await?;
+    eprintln!("{members} members join at {}/s", args.joins);
+    let joining = (members, args.joins);
+    let (crowd, joined) = Crowd::join(edges, ROOM, filler, joining, &mut session).await?;
     eprintln!("all are in after {:.1?}", joined.took);
     tokio::time::sleep(SETTLE).await;
     let full = world.usage(Role::Edge)?;
@@ -116,7 +167,7 @@ pub async fn run(args: &Args) -> Outcome<Value> {
         let before = Spent::of(&world)?;
         let (sent, tally) = crowd.talk(*rate, args.seconds).await?;
         let spent = Spent::of(&world)?.since(&before);
-        let figures = figures(args, *rate, sent, &tally, &spent);
+        let figures = figures((args.seconds, members), *rate, sent, &tally, &spent);
         eprintln!("{figures}");
         rates.push(figures);
     }
@@ -126,7 +177,7 @@ pub async fn run(args: &Args) -> Outcome<Value> {
     };
     drop(crowd);
     world.end().await?;
-    let subscribers = args.members.min(FLOOR.0);
+    let subscribers = members.min(FLOOR.0);
     let size = args.size;
     let floor =
         tokio::task::spawn_blocking(move || floor::us_per_write(subscribers, size, FLOOR.1));
@@ -136,15 +187,15 @@ pub async fn run(args: &Args) -> Outcome<Value> {
         figures["us_per_delivery_by_floor"] = report::round(us / floor, 2).into();
     }
     let grown = full.rss_bytes.saturating_sub(empty.rss_bytes);
-    let joins_per_s = f64::from(args.members) / joined.took.as_secs_f64();
+    let joins_per_s = f64::from(members) / joined.took.as_secs_f64();
     let mut all = json!({
-        "members": args.members,
+        "members": members,
         "edges": args.edges,
         "size_bytes": args.size,
         "state_bytes": args.state,
         "joins_per_s": report::round(joins_per_s, 1),
         "snapshot_ms": joined.join.json(),
-        "rss_bytes_per_member": grown / u64::from(args.members),
+        "rss_bytes_per_member": grown / u64::from(members),
         "rss_bytes_edges": full.rss_bytes,
         "floor_tcp_us_per_write": report::round(floor, 2),
     });
@@ -158,7 +209,7 @@ pub async fn run(args: &Args) -> Outcome<Value> {
     if !kills.is_null() {
         all["leader_kills"] = kills;
     }
-    Ok(report::report(args.seed, all))
+    Ok(all)
 }
 
 /// Kills the leader again and again while all talk: from each kill until the first message was acked
@@ -235,13 +286,19 @@ impl Spent {
     }
 }
 
-fn figures(args: &Args, rate: u32, sent: u64, tally: &Tally, spent: &Spent) -> Value {
+fn figures(
+    (seconds, members): (u64, u32),
+    rate: u32,
+    sent: u64,
+    tally: &Tally,
+    spent: &Spent,
+) -> Value {
     let per = |cpu_us: u64, count: u64| report::round(cpu_us as f64 / count.max(1) as f64, 2);
     let acked = tally.ack_count();
-    let due = acked * u64::from(args.members);
+    let due = acked * u64::from(members);
     json!({
         "rate_per_s": rate,
-        "acked_per_s": report::round(acked as f64 / args.seconds as f64, 1),
+        "acked_per_s": report::round(acked as f64 / seconds as f64, 1),
         "sent": sent,
         "acked": acked,
         "refused": tally.errors,

@@ -58,7 +58,7 @@ pub enum Need {
     Idle,
     /// Tracks would move to it.
     Backup,
-    /// Tracks cross it.
+    /// Tracks or calls cross it.
     Carrying,
 }
 
