@@ -1,12 +1,27 @@
-//! Openings and replies of calls.
+//! Openings and replies of calls, and what groups say when a room moves.
 #![no_main]
 use bytes::{Bytes, BytesMut};
 use libfuzzer_sys::fuzz_target;
-use longspan_proto::wire::call::{CALL_STREAM, MAX_OPEN, MessageReader, Open, Reply};
+use longspan_proto::wire::{
+    call::{CALL_STREAM, MAX_OPEN, MessageReader, Open, Reply},
+    moving::{Arrived, Carry},
+    room::Lead,
+};
 
 fuzz_target!(|data: &[u8]| {
     let bytes = Bytes::copy_from_slice(data);
     let _ = Reply::decode(bytes.clone());
+    let _ = Arrived::decode(bytes.clone());
+    if let Ok(carry) = Carry::decode(bytes.clone()) {
+        let mut out = BytesMut::new();
+        carry.encode(&mut out);
+        assert_eq!(Carry::decode(out.freeze()), Ok(carry));
+    }
+    if let Ok(Some(lead)) = Lead::decode(bytes.clone()) {
+        let mut out = BytesMut::new();
+        lead.encode(&mut out);
+        assert_eq!(Lead::decode(out.freeze()), Ok(Some(lead)));
+    }
     let Ok(open) = Open::decode(bytes) else { return };
     let mut out = BytesMut::new();
     open.encode(&mut out);

@@ -220,6 +220,12 @@ impl Track {
     pub fn ephemeral() -> Track {
         Track("ephemeral".into())
     }
+
+    /// The same track of a room that was moved to another placement group, by this move (WIRE.md,
+    /// "Moving a room"): under one generation it may be there, away, and there again.
+    pub fn since_move(self, word: u64) -> Track {
+        Track(format!("{}-{word}", self.0).into())
+    }
 }
 
 /// Tells a node's restarts apart: drawn at random when the process starts.

@@ -578,7 +578,7 @@ impl World {
                     }
                 }
                 // Operators ask for nothing here.
-                Output::Changed(..) | Output::Traced(..) => {}
+                Output::Changed(..) | Output::Traced(..) | Output::Moving(..) => {}
                 Output::Event(event) => {
                     self.plane.switches +=
                         u64::from(matches!(event, state::Event::RouteSwitched(_)));

@@ -289,7 +289,9 @@ impl World {
             }
             to_node::Message::Room(told) => self.room_told(node, &told),
             // Only operators ask; and no room log is simulated here.
-            to_node::Message::Trace(_) | to_node::Message::Groups(_) => {}
+            to_node::Message::Trace(_)
+            | to_node::Message::Groups(_)
+            | to_node::Message::Moves(_) => {}
         }
     }
 

@@ -5,6 +5,7 @@ mod drain;
 mod keys;
 mod lab;
 mod links;
+mod moves;
 mod nodes;
 pub mod output;
 mod rooms;

@@ -3,7 +3,11 @@
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{Context, Format, Watch, output};
+use super::{
+    Context, Format, Watch,
+    moves::{self, Move},
+    output,
+};
 use crate::{failure::Outcome, http::escape};
 
 /// Rooms.
@@ -28,6 +32,8 @@ pub enum Verb {
         #[command(flatten)]
         watch: Watch,
     },
+    /// Lets another placement group keep a room's log, while its members talk
+    Move(Move),
 }
 
 /// Which room.
@@ -40,9 +46,15 @@ pub struct Name {
     tenant: String,
 }
 
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.room)
+    }
+}
+
 impl Name {
     /// Of the room, or of what is below it.
-    fn path(&self, below: &str) -> String {
+    pub fn path(&self, below: &str) -> String {
         let (room, tenant) = (escape(&self.room), escape(&self.tenant));
         format!("/rooms/{room}{below}?tenant={tenant}")
     }
@@ -70,6 +82,7 @@ pub async fn run(verb: Verb, context: &Context) -> Outcome {
             };
             watch.repeat(show).await
         }
+        Verb::Move(wish) => moves::run(wish, &api, context.format).await,
         Verb::Trace { name, watch } => {
             let path = name.path("/trace");
             let show = async || {
@@ -163,10 +176,16 @@ fn show(room: &Value, format: Format) -> Outcome {
         return output::json(room);
     }
     let list = |name: &str| room[name].as_array().cloned().unwrap_or_default();
-    let head = json!({
+    let mut head = json!({
         "room": room["room"], "tenant": room["tenant"],
         "group": room["group"],
     });
+    if let Some(under_way) = moves::under_way(room) {
+        head["moves"] = under_way.into();
+    }
+    if let Some(ended) = moves::ended(room) {
+        head["last move"] = ended.into();
+    }
     output::object(format, &head)?;
     output::print("\n")?;
     if let Some(group) = room.get("placement") {

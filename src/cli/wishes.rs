@@ -155,7 +155,7 @@ fn asked(item: &Value) -> String {
 
 /// What a record is about.
 fn about(what: &Value) -> String {
-    let names = ["target", "room", "stream", "relay", "origin"];
+    let names = ["target", "room", "stream", "relay", "origin", "from", "to"];
     let named = names.iter().filter_map(|name| what[*name].as_str());
     named.collect::<Vec<_>>().join(" ")
 }

@@ -36,6 +36,8 @@ pub fn entry(me: &NodeId, at_ms: u64, event: &Event) -> Option<Value> {
         Event::GroupsMade { .. } | Event::GroupChanged { .. } | Event::GroupsRestored { .. } => {
             event
         }
+        // That it was asked for is written with the record.
+        Event::RoomMoved { .. } | Event::RoomMoveFailed { .. } => event,
         Event::GroupsRefused { .. } | Event::DiskRefused { .. } => event,
         Event::StreamClaimed {
             took_over: Some(_), ..

@@ -28,6 +28,11 @@ pub fn describe() {
         Unit::Count,
         "Placement groups that nobody leads; rooms placed in them take no message"
     );
+    describe_counter!(
+        "longspan_room_moves_total",
+        Unit::Count,
+        "Moves of rooms between placement groups that are over, by result"
+    );
     describe_gauge!(
         "longspan_route_epoch",
         "The n of the newest tables' version"

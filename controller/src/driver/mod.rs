@@ -22,8 +22,8 @@ use crate::{
     backoff::Backoff,
     limits::Limits,
     state::{
-        Change, Changed, Claim, Close, Conn, Event, Granted, Join, Refused, RoomTrace, Said, State,
-        Unchanged, record,
+        Begun, Change, Changed, Claim, Close, Conn, Event, Granted, Join, Move, Refused, RoomTrace,
+        Said, State, Unchanged, record,
     },
     store::{LeaseId, Store},
 };
@@ -96,6 +96,8 @@ pub enum Message {
     Change(Change, oneshot::Sender<Result<Changed, Unchanged>>),
     /// An operator asks for the ways of a room's tracks.
     Trace(RoomName, oneshot::Sender<Option<RoomTrace>>),
+    /// An operator wants a room's log to be kept by another group.
+    Move(Move, oneshot::Sender<Result<Begun, Unchanged>>),
     /// Somebody looks at the state.
     Look(Box<dyn FnOnce(&State) + Send>),
 }
@@ -219,6 +221,7 @@ fn log(event: &Event) {
         | Event::EraRaised { .. }
         | Event::GroupsRestored { .. }
         | Event::GroupsRefused { .. }
+        | Event::RoomMoveFailed { .. }
         | Event::DiskRefused { .. } => {
             tracing::warn!(event = %text, "control plane");
         }

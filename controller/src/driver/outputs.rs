@@ -54,6 +54,11 @@ impl Term<'_> {
                         let _ = reply.send(answer.map(|trace| *trace));
                     }
                 }
+                Output::Moving(ticket, answer) => {
+                    if let Some(reply) = self.moves.remove(&ticket) {
+                        let _ = reply.send(answer);
+                    }
+                }
                 Output::Event(event) => self.event(&event),
             }
         }
@@ -103,6 +108,12 @@ impl Term<'_> {
             Event::TablesPushed { .. } => {
                 let n = self.state.version().n;
                 metrics::gauge!("longspan_route_epoch").set(n as f64);
+            }
+            Event::RoomMoved { .. } => {
+                metrics::counter!("longspan_room_moves_total", "result" => "moved").increment(1);
+            }
+            Event::RoomMoveFailed { .. } => {
+                metrics::counter!("longspan_room_moves_total", "result" => "failed").increment(1);
             }
             Event::RouteSwitched(_) => {
                 metrics::counter!("longspan_route_switches_total").increment(1);

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     backoff::Backoff,
     state::{
-        CallId, Changed, Conn, Done, Granted, Input, Now, Refused, RoomTrace, State, Ticket,
+        Begun, CallId, Changed, Conn, Done, Granted, Input, Now, Refused, RoomTrace, State, Ticket,
         Unchanged,
     },
     store::{Error, LeaseId, Revision, Watch},
@@ -46,6 +46,7 @@ pub(super) struct Term<'a> {
     pub(super) claims: HashMap<Ticket, oneshot::Sender<Result<Granted, Refused>>>,
     pub(super) changes: HashMap<Ticket, oneshot::Sender<Result<Changed, Unchanged>>>,
     pub(super) traces: HashMap<Ticket, oneshot::Sender<Option<RoomTrace>>>,
+    pub(super) moves: HashMap<Ticket, oneshot::Sender<Result<Begun, Unchanged>>>,
     pub(super) calls: JoinSet<(CallId, Result<Done, Error>)>,
     pub(super) permits: Arc<Semaphore>,
     /// Raising the era, by what is wanted.
@@ -69,6 +70,7 @@ pub async fn lead(driver: &mut Driver, elected: Elected, shutdown: &Cancellation
         claims: HashMap::new(),
         changes: HashMap::new(),
         traces: HashMap::new(),
+        moves: HashMap::new(),
         calls: JoinSet::new(),
         permits: Arc::new(Semaphore::new(CALLS)),
         eras: JoinSet::new(),
@@ -286,6 +288,11 @@ impl Term<'_> {
                 self.next += 1;
                 self.traces.insert(self.next, reply);
                 self.input(Input::Trace(self.next, room));
+            }
+            Message::Move(wish, reply) => {
+                self.next += 1;
+                self.moves.insert(self.next, reply);
+                self.input(Input::Move(self.next, wish));
             }
             Message::Look(look) => look(&self.state),
         }

@@ -17,8 +17,8 @@ use tonic::Status;
 use crate::{
     routes::Report,
     state::{
-        Claim, GroupStatus, HeldGroup, HeldStream, Join, Said, Status as NodeStatus, TracedTrack,
-        record,
+        Claim, GroupStatus, HeldGroup, HeldStream, Join, MoveReport, MoveSaid, Said, Stage,
+        Status as NodeStatus, TracedTrack, record,
     },
 };
 
@@ -35,6 +35,8 @@ const MAX_STREAMS: usize = 4_096;
 /// Placement groups one relay may have a part in: a region has at most 64, and each of its relays
 /// is in about three. A longer list ends the session.
 const MAX_GROUPS: usize = 1_024;
+/// Moves of rooms that one relay may tell of. A longer list ends the session.
+const MAX_MOVES: usize = 1_024;
 /// Members, voters or learners of one group: three, and those who come and go.
 const MAX_MEMBERS: usize = 16;
 /// Above every number and revision that a group reaches; what rises from it does not overflow.
@@ -179,13 +181,21 @@ pub fn said(message: FromNode, max_links: usize) -> Parsed<Said> {
             }
             let groups = status.groups.into_iter().map(group_status);
             let groups = groups.collect::<Parsed<_>>()?;
+            let count = status.moves.len();
+            if count > MAX_MOVES {
+                return Err(format!(
+                    "status.moves: {count} moves; the limit is {MAX_MOVES}"
+                ));
+            }
+            let moves = status.moves.into_iter().map(move_report);
+            let moves = moves.collect::<Parsed<_>>()?;
             let status = NodeStatus {
                 subscriptions: status.subscriptions,
                 tracks: status.tracks,
                 relays: status.relays,
                 edges: status.edges,
             };
-            Said::Status(status, groups)
+            Said::Status(status, groups, moves)
         }
         M::Traced(traced) => {
             let count = traced.tracks.len();
@@ -278,6 +288,26 @@ fn group_status(mut told: control::GroupStatus) -> Parsed<GroupStatus> {
         applied: told.applied,
         rooms: told.rooms,
         halted: told.halted,
+    })
+}
+
+fn move_report(told: control::MoveStatus) -> Parsed<MoveReport> {
+    use control::move_status::Stage as S;
+    let end = told.why.floor_char_boundary(MAX_REASON);
+    Ok(MoveReport {
+        room: room("status.moves", &told.tenant, &told.room)?,
+        word: group_id("status.moves.word", told.word)?,
+        from: group_id("status.moves.from", told.from)?,
+        said: match told.stage() {
+            S::Gone => MoveSaid::Gone,
+            S::Back => MoveSaid::Back(told.why[..end].to_owned()),
+            S::Elsewhere => MoveSaid::Elsewhere {
+                group: group_id("status.moves.group", told.group)?,
+                word: group_id("status.moves.moved", told.moved)?,
+            },
+            S::Closed => MoveSaid::Stage(Stage::Closed),
+            S::Waiting | S::Unspecified => MoveSaid::Stage(Stage::Waiting),
+        },
     })
 }
 

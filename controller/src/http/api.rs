@@ -21,7 +21,7 @@ use crate::{
 const AUDIT_DEFAULT: usize = 100;
 const AUDIT_MAX: usize = 1_000;
 
-type Params = Query<HashMap<String, String>>;
+pub type Params = Query<HashMap<String, String>>;
 type Answer<T> = Result<Json<T>, Failure>;
 
 impl App {
@@ -238,7 +238,7 @@ pub fn parsed<T: std::str::FromStr<Err = NameError>>(text: &str) -> Result<T, Fa
         .map_err(|e: NameError| Failure::bad(e.to_string()))
 }
 
-fn room_name(room: &str, params: &Params) -> Result<RoomName, Failure> {
+pub fn room_name(room: &str, params: &Params) -> Result<RoomName, Failure> {
     let room: Room = parsed(room)?;
     let tenant = match params.get("tenant") {
         Some(tenant) => parsed(tenant)?,

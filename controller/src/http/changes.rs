@@ -12,13 +12,16 @@ use longspan_proto::ids::{Net, NodeId};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use super::{App, Failure, api::parsed};
+use super::{
+    App, Failure,
+    api::{Params, parsed, room_name},
+};
 use crate::{
     driver::Message,
     state::{
-        Ask, Change, Unchanged,
+        Ask, Change, Move, Unchanged, Where,
         key::{Link, Target},
-        record::Wish,
+        record::{Wish, read_generation},
     },
 };
 
@@ -52,19 +55,25 @@ struct Why {
 }
 
 impl Why {
-    fn change(self, target: Target, ask: Ask) -> Result<Change, Failure> {
-        let reason = self.reason.unwrap_or_default();
+    /// Why, and who.
+    fn words(&self) -> Result<(String, String), Failure> {
+        let reason = self.reason.as_deref().unwrap_or_default();
         let reason = within("reason", reason.trim(), MAX_REASON)?;
         if reason.is_empty() {
             return Err(Failure::bad(
                 "reason is missing: say why, it goes into the audit",
             ));
         }
-        let owner = self.owner.unwrap_or_default();
+        let owner = self.owner.as_deref().unwrap_or_default();
         let owner = match within("owner", owner.trim(), MAX_OWNER)? {
             "" => "unnamed",
             owner => owner,
         };
+        Ok((reason.to_owned(), owner.to_owned()))
+    }
+
+    fn change(self, target: Target, ask: Ask) -> Result<Change, Failure> {
+        let (reason, owner) = self.words()?;
         let ttl = self.ttl_s.map(|s| seconds("ttl_s", s, MIN_TTL, MAX_TTL));
         let ttl = ttl.transpose()?;
         if ttl.is_some() && !matches!(ask, Ask::Set(_)) {
@@ -75,8 +84,8 @@ impl Why {
         Ok(Change {
             target,
             ask,
-            reason: reason.to_owned(),
-            owner: owner.to_owned(),
+            reason,
+            owner,
             ttl,
             force: false,
         })
@@ -243,6 +252,59 @@ pub async fn pin(State(app): State<App>, Path(verb): Path<String>, body: Bytes) 
         ttl_s: body.ttl_s,
     };
     apply(&app, why.change(Target::Pin(from, to), ask)?).await
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MoveBody {
+    reason: Option<String>,
+    owner: Option<String>,
+    region: Option<String>,
+    group: Option<String>,
+}
+
+/// `POST /rooms/ROOM/move`: another placement group is to keep the room's log.
+pub async fn move_room(
+    State(app): State<App>,
+    Path(room): Path<String>,
+    params: Params,
+    body: Bytes,
+) -> Answer {
+    let room = room_name(&room, &params)?;
+    let body: MoveBody = read(&body)?;
+    let to = match (body.region, body.group) {
+        (None, None) => Where::Any,
+        (Some(region), None) => Where::Region(parsed(&region)?),
+        (None, Some(group)) => match read_generation(&group) {
+            Some(group) => Where::Group(group),
+            None => {
+                return Err(Failure::bad(format!(
+                    "group: {group:?} is no era.counter, as groups are named"
+                )));
+            }
+        },
+        (Some(_), Some(_)) => {
+            return Err(Failure::bad(
+                "region and group: a target is named by one of them",
+            ));
+        }
+    };
+    let why = Why {
+        reason: body.reason,
+        owner: body.owner,
+        ttl_s: None,
+    };
+    let (reason, owner) = why.words()?;
+    let wish = Move {
+        room,
+        to,
+        reason,
+        owner,
+    };
+    let begun = app.handle.ask(|reply| Message::Move(wish, reply)).await;
+    let begun = begun.ok_or_else(|| app.not_leading())?;
+    let begun = begun.map_err(failure)?;
+    Ok(Json(json!(begun)))
 }
 
 async fn apply(app: &App, change: Change) -> Answer {

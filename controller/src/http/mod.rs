@@ -116,6 +116,7 @@ pub fn router(app: App) -> Router {
         .route("/rooms", get(api::rooms))
         .route("/rooms/{room}", get(api::room))
         .route("/rooms/{room}/trace", get(api::trace))
+        .route("/rooms/{room}/move", post(changes::move_room))
         .route("/groups", get(api::groups))
         .route("/routes/table", get(api::table))
         .route("/routes/explain", get(api::explain))

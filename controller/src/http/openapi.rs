@@ -79,6 +79,20 @@ pub const CHANGES: &[Change] = &[
         ],
     ),
     (
+        "/rooms/{room}/move",
+        "Another placement group is to keep the room's log; members notice nothing. The answer names the \
+         groups and the move; the room shows how far it is (`move`) and how it ended (`last_move`).",
+        &[("room", "The room.")],
+        &[
+            (
+                "region",
+                "string",
+                "A group of this region; without it and `group` the one with the fewest rooms.",
+            ),
+            ("group", "string", "This group, `era.counter`."),
+        ],
+    ),
+    (
         "/routes/pin",
         "Pins the path from a node to a relay.",
         &[],
@@ -238,7 +252,8 @@ pub async fn document() -> Json<Value> {
         );
         let asks = !path.ends_with("/uncordon")
             && !path.ends_with("/undrain")
-            && !path.ends_with("/unpin");
+            && !path.ends_with("/unpin")
+            && !path.ends_with("/move");
         let common = [
             ("reason", "string", "Why; stands in the audit."),
             ("owner", "string", "Who asks; stands in the audit."),

@@ -11,10 +11,11 @@ use longspan_topology::routes::{Routes, Version};
 use serde::Serialize;
 
 use super::{
+    event::Event,
     key::Target,
+    moves::{Begun, Move, MoveReport},
     record::{self, GroupId, Wish},
     traces::RoomTrace,
-    view::Event,
 };
 use crate::store::{self, Batch, Entry, LeaseId, Revision, Snapshot, Txn};
 
@@ -91,6 +92,8 @@ pub enum Input {
     Change(Ticket, Change),
     /// An operator asks for the ways of a room's tracks.
     Trace(Ticket, RoomName),
+    /// An operator wants a room's log to be kept by another group.
+    Move(Ticket, Move),
     /// A publisher gives a stream back.
     Release {
         /// The session of its edge.
@@ -241,8 +244,9 @@ pub enum Said {
     },
     /// It serves it no longer.
     Unwatch(RoomName),
-    /// What it has to do, and of each placement group it has a part in.
-    Status(Status, Vec<GroupStatus>),
+    /// What it has to do, of each placement group it has a part in, and of each move of a room away
+    /// from one.
+    Status(Status, Vec<GroupStatus>, Vec<MoveReport>),
     /// The answer to a [`Trace`](longspan_proto::control::Trace).
     Traced(u64, Vec<TracedTrack>),
 }
@@ -405,6 +409,8 @@ pub enum Output {
     Claimed(Ticket, Result<Granted, Refused>),
     /// Answer a change.
     Changed(Ticket, Result<Changed, Unchanged>),
+    /// Answer the wish to move a room.
+    Moving(Ticket, Result<Begun, Unchanged>),
     /// Answer a trace; none: there is no such room.
     Traced(Ticket, Option<Box<RoomTrace>>),
     /// Something that operators may want to know.

@@ -89,6 +89,7 @@ impl State {
         node.groups.clear();
         node.holds.clear();
         node.groups_told.clear();
+        node.moves_told = control::Moves::default();
         let (lease, holds_table) = (node.lease, join.held.is_some());
         self.conns.insert(conn, id.clone());
         let welcome = control::Welcome {
@@ -107,6 +108,7 @@ impl State {
             self.say(conn, to_node::Message::Directory(known));
         }
         self.tell_its_groups(&id);
+        self.tell_moves();
         self.router.push_to(now.time, &id);
         self.place_rooms(now);
     }
@@ -212,9 +214,10 @@ impl State {
                 members,
             } => self.watch(now, &id, room, viewers, members),
             Said::Unwatch(room) => self.unwatch(now, &id, &room),
-            Said::Status(status, groups) => {
+            Said::Status(status, groups, moves) => {
                 node.status = Some(status);
                 self.groups_told_by(now, &id, groups);
+                self.moves_told_by(now, &id, moves);
             }
             Said::Traced(ticket, tracks) => self.traced(&id, ticket, tracks),
         }

@@ -38,6 +38,7 @@ impl State {
         self.read_overrides(now);
         self.revoke_stale_runs();
         self.adopt(now);
+        self.moves_compared(now);
         if first {
             self.settle(now);
         }
@@ -101,11 +102,7 @@ impl State {
                 let Some(stored) = record::read::<record::Room>(&stored.value) else {
                     return;
                 };
-                let room = self.rooms.entry(name).or_default();
-                if stored.group.is_some() {
-                    room.group = stored.group;
-                }
-                room.created_ms = stored.created_ms;
+                self.room_stored(name, stored);
             }
             (Key::Group(id), _) => {
                 if let Some(group) = record::read::<record::Group>(&stored.value) {

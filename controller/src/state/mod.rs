@@ -18,12 +18,14 @@
 
 mod claims;
 mod edges;
+mod event;
 mod groups;
 mod holders;
 mod io;
 pub mod key;
 mod members;
 mod mirror;
+mod moves;
 mod overrides;
 pub mod record;
 mod rooms;
@@ -53,13 +55,15 @@ use crate::{
     store::{LeaseId, Revision},
 };
 pub use edges::{EdgeDrainPlan, Load};
+pub use event::Event;
 pub use groups::{GroupMemberView, GroupView, NodeGroup};
 pub use io::{
     Ask, Call, CallId, Change, Changed, Claim, Close, Conn, Done, Granted, GroupStatus, HeldGroup,
     HeldStream, Input, Join, Now, Output, Refused, Said, Status, Ticket, TracedTrack, Unchanged,
 };
+pub use moves::{Begun, Move, MoveReport, MoveSaid, MoveView, Stage, Where};
 pub use traces::RoomTrace;
-pub use view::{AskedLink, Event, NodeView, RoomView};
+pub use view::{AskedLink, NodeView, RoomView};
 
 /// How long changes of the directory are gathered before all nodes are told.
 const DIRECTORY_EVERY: Duration = Duration::from_millis(100);
@@ -105,6 +109,8 @@ struct Node {
     holds: BTreeSet<record::GroupId>,
     /// The groups it was told of, with the age of their records.
     groups_told: Vec<(record::GroupId, (u16, u64))>,
+    /// The moves of rooms it was told of.
+    moves_told: control::Moves,
 }
 
 #[derive(Debug, Default)]
@@ -112,6 +118,12 @@ struct Room {
     created_ms: u64,
     /// The placement group that keeps its log.
     group: Option<record::GroupId>,
+    /// The move that brought it there.
+    moved: Option<record::Word>,
+    moving: Option<record::Moving>,
+    /// How far that is, as a member of the group said last.
+    stage: Stage,
+    last_move: Option<record::LastMove>,
     /// Its record is being written.
     placing: bool,
     /// The room's record is being deleted.
@@ -170,6 +182,7 @@ pub struct State {
     overrides: overrides::Overrides,
     traces: traces::Traces,
     groups: groups::Groups,
+    moves: moves::Moves,
     /// When something was last told.
     now: Now,
 }
@@ -204,6 +217,7 @@ impl State {
             overrides: overrides::Overrides::default(),
             traces: traces::Traces::default(),
             groups: groups::Groups::default(),
+            moves: moves::Moves::default(),
             now: Now::default(),
         }
     }
@@ -233,6 +247,7 @@ impl State {
             Input::Said(conn, said) => self.said(now, conn, said),
             Input::Change(ticket, change) => self.change(now, ticket, change),
             Input::Trace(ticket, room) => self.trace(now, ticket, room),
+            Input::Move(ticket, wish) => self.move_room(now, ticket, wish),
             Input::Claim(ticket, claim) => self.claim(now, ticket, claim),
             Input::Release {
                 session,
@@ -265,6 +280,7 @@ impl State {
             asked,
             traces,
             self.groups.due().map(after),
+            self.moves.due().map(after),
             Some(self.sweep_due),
         ]
         .into_iter()
@@ -288,6 +304,7 @@ impl State {
             self.sweep(now);
         }
         self.tend_groups(now);
+        self.tend_moves(now);
         self.route(now);
     }
 

@@ -86,6 +86,54 @@ pub struct Room {
     /// The placement group that keeps its log; none: not placed yet.
     #[serde(default, with = "group_id", skip_serializing_if = "Option::is_none")]
     pub group: Option<GroupId>,
+    /// The move that brought it there; none: it began there.
+    #[serde(default, with = "group_id", skip_serializing_if = "Option::is_none")]
+    pub moved: Option<Word>,
+    /// It is to be kept by another group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moving: Option<Moving>,
+    /// How the last move ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_move: Option<LastMove>,
+}
+
+/// Names a move of a room: each is above all earlier ones of the room.
+pub type Word = Generation;
+
+/// A room's log is on its way to another group; the group that keeps it carries that out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moving {
+    /// Which move.
+    #[serde(with = "generation")]
+    pub word: Word,
+    /// The group that shall keep the log.
+    #[serde(with = "generation")]
+    pub to: GroupId,
+    /// Why, in the operator's words.
+    pub reason: String,
+    /// Who asked.
+    pub owner: String,
+    /// Since when, Unix ms.
+    pub since_ms: u64,
+}
+
+/// A move that is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastMove {
+    /// Which.
+    #[serde(with = "generation")]
+    pub word: Word,
+    /// Where from.
+    #[serde(with = "generation")]
+    pub from: GroupId,
+    /// Where to.
+    #[serde(with = "generation")]
+    pub to: GroupId,
+    /// When it ended, Unix ms.
+    pub ended_ms: u64,
+    /// Why the room stayed; none: it went.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
 }
 
 /// Names a placement group; shown as `era.counter` like a generation, never given twice.
@@ -386,6 +434,43 @@ mod tests {
             ..room
         };
         assert!(write(&placed).ends_with(r#""group":"2.7"}"#));
-        assert_eq!(read::<Room>(&write(&placed)), Some(placed));
+        assert_eq!(read::<Room>(&write(&placed)), Some(placed.clone()));
+        let (from, to, word) = (
+            Generation::new(2, 7),
+            Generation::new(2, 8),
+            Generation::new(1, 40),
+        );
+        let moving = Room {
+            moving: Some(Moving {
+                word,
+                to,
+                reason: "new disks".into(),
+                owner: "ann".into(),
+                since_ms: 9,
+            }),
+            ..placed
+        };
+        assert_eq!(
+            write(&moving),
+            r#"{"v":1,"created_ms":5,"group":"2.7","moving":{"word":"1.40","to":"2.8","reason":"new disks","owner":"ann","since_ms":9}}"#
+        );
+        let moved = Room {
+            group: Some(to),
+            moved: Some(word),
+            moving: None,
+            last_move: Some(LastMove {
+                word,
+                from,
+                to,
+                ended_ms: 11,
+                failed: None,
+            }),
+            ..moving
+        };
+        assert_eq!(
+            write(&moved),
+            r#"{"v":1,"created_ms":5,"group":"2.8","moved":"1.40","last_move":{"word":"1.40","from":"2.7","to":"2.8","ended_ms":11}}"#
+        );
+        assert_eq!(read::<Room>(&write(&moved)), Some(moved));
     }
 }

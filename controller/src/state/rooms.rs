@@ -148,6 +148,7 @@ impl State {
             members: room
                 .group
                 .map_or_else(Vec::new, |group| self.told_members(group)),
+            moved: room.moved.map_or(0, |word| word.0),
         };
         Some(ToNode {
             message: Some(to_node::Message::Room(state)),
@@ -156,7 +157,7 @@ impl State {
 
     /// The revision nodes compare: the store's, below its era as in a generation, so that it does
     /// not fall when a restored store begins lower (its era is raised then).
-    fn told_revision(&self) -> u64 {
+    pub(super) fn told_revision(&self) -> u64 {
         u64::from(self.era) << 48 | self.revision & ((1 << 48) - 1)
     }
 
@@ -169,7 +170,8 @@ impl State {
         self.end_the_unheard(now);
         self.place_rooms(now);
         let idle = |room: &Room| {
-            let since = room.idle.filter(|_| !room.is_used() && !room.forgetting);
+            let rests = !room.is_used() && !room.forgetting && room.moving.is_none();
+            let since = room.idle.filter(|_| rests);
             since.is_some_and(|since| now.time.saturating_since(since) >= ROOM_IDLE)
         };
         let idle = self.rooms.iter().filter(|(_, room)| idle(room));

@@ -30,6 +30,8 @@ pub(super) enum Purpose {
     Groups(Box<super::groups::Made>),
     /// A room is placed in a group.
     Placed(Box<super::groups::Placed>),
+    /// A room's move begins, or ends; see `moves`.
+    Move(Box<super::moves::Made>),
     /// An idle room's record is deleted.
     Forget(RoomName),
     /// See `overrides`.
@@ -77,6 +79,7 @@ impl State {
             }
             Purpose::Groups(made) => self.groups_made(now, *made, result),
             Purpose::Placed(placed) => self.room_placed(now, *placed, result),
+            Purpose::Move(made) => self.move_made(now, *made, result),
             Purpose::Forget(room) => self.forgotten(now, &room, result),
             Purpose::Change(made) => self.change_made(now, *made, result),
         }
@@ -363,6 +366,7 @@ impl Node {
             groups: Default::default(),
             holds: BTreeSet::new(),
             groups_told: Vec::new(),
+            moves_told: Default::default(),
         }
     }
 

@@ -7,6 +7,7 @@ use longspan_proto::{
     wire::{
         Start,
         call::{Open, Status, Verb},
+        moving::{Came, Moved},
         room::{Lead, Part},
     },
 };
@@ -37,6 +38,8 @@ pub(super) struct Leader {
     pub generation: Generation,
     /// The placement group that it leads.
     pub group: u64,
+    /// The room was moved to that group.
+    pub came: Option<Came>,
 }
 
 /// Why a leader is not of use now.
@@ -50,6 +53,8 @@ pub(super) enum Lost {
     Broken(String),
     #[error("another member leads the group: {0:?}")]
     Elsewhere(Option<NodeId>),
+    #[error("group {} keeps the room now", .0.group)]
+    Moved(Moved),
     #[error("the track {track} ended: {why}")]
     Ended { track: &'static str, why: String },
 }
@@ -111,6 +116,7 @@ impl Leader {
             node,
             generation: Generation::default(),
             group,
+            came: None,
         };
         let call = async {
             let mut call = handle.call(&leader.node, leader.open(room, verb)).await?;
@@ -129,8 +135,11 @@ impl Leader {
         };
         let first = first.ok_or_else(|| Lost::Broken("it said no generation".into()))?;
         match Lead::decode(first).map_err(|e| Lost::Broken(e.to_string()))? {
-            Some(Lead::Under(generation)) => leader.generation = generation,
+            Some(Lead::Under { generation, came }) => {
+                (leader.generation, leader.came) = (generation, came);
+            }
             Some(Lead::Elsewhere { node }) => return Err(Lost::Elsewhere(node)),
+            Some(Lead::Moved(moved)) => return Err(Lost::Moved(moved)),
             None => return Err(Lost::Broken("its first word is no generation".into())),
         }
         Ok((call, leader))
@@ -148,11 +157,17 @@ impl Leader {
         }
     }
 
-    /// Which log it is: its places mean nothing in another.
+    /// Which log it is: its places mean nothing in another. A room that is moved takes its log along.
     pub fn id(&self) -> Log {
-        Log {
-            group: self.group,
-            era: self.generation.era(),
+        match self.came {
+            Some(Came { log, .. }) => Log {
+                group: log.group,
+                era: log.era,
+            },
+            None => Log {
+                group: self.group,
+                era: self.generation.era(),
+            },
         }
     }
 
@@ -189,7 +204,10 @@ impl Leader {
         TrackId {
             room: room.clone(),
             stream: Stream::room(),
-            track,
+            track: match self.came {
+                Some(came) => track.since_move(came.word),
+                None => track,
+            },
             generation: self.generation,
         }
     }
@@ -203,8 +221,10 @@ async fn read_state(mut call: Call) -> Result<Snapshot, Lost> {
             .recv()
             .await?
             .ok_or_else(|| Lost::Broken("the state ended early".into()))?;
-        if let Some(Lead::Elsewhere { node }) = Lead::decode(body.clone()).map_err(broken)? {
-            return Err(Lost::Elsewhere(node));
+        match Lead::decode(body.clone()).map_err(broken)? {
+            Some(Lead::Elsewhere { node }) => return Err(Lost::Elsewhere(node)),
+            Some(Lead::Moved(moved)) => return Err(Lost::Moved(moved)),
+            _ => {}
         }
         match Part::decode(body).map_err(broken)? {
             Part::Begin { seq, at } => (snapshot.seq, snapshot.at) = (seq, at),

@@ -455,8 +455,13 @@ impl Hub {
                     }
                     Err(lost) => Some(lost),
                 };
-                if let Some(Lost::Elsewhere(leader)) = &lost {
-                    finder.elsewhere(messages.now(), leader.clone());
+                match &lost {
+                    Some(Lost::Elsewhere(leader)) => {
+                        finder.elsewhere(messages.now(), leader.clone())
+                    }
+                    // Which group the room is in changes then, unless a later move is known.
+                    Some(Lost::Moved(moved)) => self.node.room_moved(self.room(), moved),
+                    _ => {}
                 }
                 if let Some(lost) = lost {
                     tracing::debug!(room = %self.room(), member = %node, %lost, "another member is asked");
@@ -527,8 +532,10 @@ impl Hub {
     ) -> Result<(), Lost> {
         while let Some(body) = down.recv().await? {
             let broken = |e: longspan_proto::wire::Error| Lost::Broken(e.to_string());
-            if let Some(Lead::Elsewhere { node }) = Lead::decode(body.clone()).map_err(broken)? {
-                return Err(Lost::Elsewhere(node));
+            match Lead::decode(body.clone()).map_err(broken)? {
+                Some(Lead::Elsewhere { node }) => return Err(Lost::Elsewhere(node)),
+                Some(Lead::Moved(moved)) => return Err(Lost::Moved(moved)),
+                _ => {}
             }
             let answer = Answer::decode(body).map_err(broken)?;
             *pause = Pause::default();

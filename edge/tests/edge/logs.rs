@@ -5,14 +5,15 @@ use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 use futures_util::{SinkExt, StreamExt};
 use longspan_edge::{Config, Edge, Handle, Limits, auth};
 use longspan_proto::{
-    control::{GroupMember, Groups, PlacementGroup, RoomState},
-    ids::{BootId, NodeId, Region, Zone},
+    control::{GroupMember, Groups, MoveStatus, Moves, PlacementGroup, RoomMove, RoomState},
+    ids::{BootId, Net, NodeId, Region, Zone},
     wire::Role,
 };
 use longspan_relay::{
     node::{self, BindError, Directory, Fixed, Node, NodeInfo},
     tls,
 };
+use longspan_topology::routes::{Hop, Path};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
@@ -28,7 +29,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::backbone::{PATIENCE, POLL, eventually};
 
-const GROUP: u64 = 9;
+pub const GROUP: u64 = 9;
+/// Another one, of the same relays.
+pub const OTHER: u64 = 10;
 const RELAYS: [&str; 3] = ["a", "b", "c"];
 
 pub const JSON: &str = "longspan.v1+json";
@@ -197,6 +200,11 @@ impl Logs {
 
     /// With so many edges, open or with [`SECRET`](super::client::SECRET).
     pub async fn with(edges: usize, open: bool, limits: Limits) -> Logs {
+        Logs::of(&[GROUP], edges, open, limits).await
+    }
+
+    /// The same, with these groups; the room begins in [`GROUP`].
+    pub async fn of(groups: &[u64], edges: usize, open: bool, limits: Limits) -> Logs {
         let ca = Ca::new();
         let mut relays = Vec::new();
         for name in RELAYS {
@@ -229,14 +237,16 @@ impl Logs {
             node: relay.config.node.to_string(),
             disk: relay.handle.as_ref().unwrap().disk(),
         });
-        let groups = vec![PlacementGroup {
-            id: GROUP,
+        let members: Vec<GroupMember> = members.collect();
+        let group = |id: &u64| PlacementGroup {
+            id: *id,
             era: 1,
             revision: 1,
-            members: members.collect(),
+            members: members.clone(),
             born: vec![1, 2, 3],
             leaving: Vec::new(),
-        }];
+        };
+        let groups: Vec<PlacementGroup> = groups.iter().map(group).collect();
         for relay in &logs.relays {
             let groups = groups.clone();
             relay
@@ -301,6 +311,18 @@ impl Logs {
             let others = self.relays.iter().map(|other| &other.config.node);
             let others = others.filter(|other| **other != relay.config.node);
             fixed.routes.neighbours = others.cloned().collect();
+            // Groups call each other.
+            for other in &fixed.routes.neighbours {
+                let hop = Hop {
+                    node: other.clone(),
+                    net: Net::internet(),
+                };
+                let path = Path {
+                    hops: vec![hop],
+                    cost_us: 1_000,
+                };
+                fixed.routes.paths.insert(other.clone(), vec![path]);
+            }
             if let Some(handle) = &relay.handle {
                 handle.set_world(fixed);
             }
@@ -317,6 +339,28 @@ impl Logs {
     pub async fn leader(&self) -> usize {
         eventually("somebody leads", || self.relays.iter().any(Relay::leads)).await;
         self.relays.iter().position(Relay::leads).unwrap()
+    }
+
+    /// The room is to be moved, as a controller would say it.
+    pub fn move_room(&self, word: u64, from: u64, to: u64) {
+        let moves = vec![RoomMove {
+            tenant: "default".into(),
+            room: "math".into(),
+            word,
+            from,
+            to,
+            nodes: RELAYS.map(str::to_owned).to_vec(),
+        }];
+        for handle in self.relays.iter().filter_map(|relay| relay.handle.as_ref()) {
+            let moves = moves.clone();
+            handle.tell_moves(Moves { moves });
+        }
+    }
+
+    /// What relays say of the moves they were told.
+    pub fn moves(&self) -> Vec<MoveStatus> {
+        let handles = self.relays.iter().filter_map(|relay| relay.handle.as_ref());
+        handles.flat_map(node::Handle::moves).collect()
     }
 
     /// A member of the room that joined.

@@ -12,6 +12,7 @@ mod grants;
 mod leaders;
 mod leaving;
 mod logs;
+mod moves;
 mod presence;
 mod publishers;
 mod refused;

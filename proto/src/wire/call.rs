@@ -29,6 +29,8 @@ pub enum Verb {
     RateHint = 4,
     /// Each hop adds itself and its clock.
     Trace = 5,
+    /// Brings a room's log from one placement group to another (WIRE.md, "Moving a room").
+    Move = 6,
 }
 
 /// How a call begins.
@@ -113,6 +115,7 @@ impl Open {
                 3 => Verb::KeyFrame,
                 4 => Verb::RateHint,
                 5 => Verb::Trace,
+                6 => Verb::Move,
                 value => {
                     return Err(Error::Unknown {
                         what: "verb",
@@ -301,8 +304,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn openings_come_back(names in vec("[a-z0-9-]{1,63}", 0..=MAX_PATH), verb in 0usize..5) {
-            let verb = [Verb::Publish, Verb::State, Verb::KeyFrame, Verb::RateHint, Verb::Trace][verb];
+        fn openings_come_back(names in vec("[a-z0-9-]{1,63}", 0..=MAX_PATH), verb in 0usize..6) {
+            let verb = [Verb::Publish, Verb::State, Verb::KeyFrame, Verb::RateHint, Verb::Trace, Verb::Move][verb];
             let open = open(names.iter().map(|n| NodeId::new(n).unwrap()).collect(), verb);
             let mut out = BytesMut::new();
             open.encode(&mut out);

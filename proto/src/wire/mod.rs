@@ -9,6 +9,7 @@ mod control;
 pub mod envelope;
 pub mod fragment;
 mod frame;
+pub mod moving;
 pub mod probe;
 pub mod room;
 pub mod roster;

@@ -5,6 +5,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::{
     codec::{Error, Reader, Writer},
     envelope::Envelope,
+    moving::{Came, Moved},
     roster::Roster,
 };
 use crate::ids::{Generation, NodeId, SessionId};
@@ -113,31 +114,46 @@ pub enum Part {
     End,
 }
 
-/// Down, on a call to a placement group: first of all [`Lead::Under`]; [`Lead::Elsewhere`] is the
-/// last word.
+/// Down, on a call to a placement group: first of all [`Lead::Under`]; [`Lead::Elsewhere`] and
+/// [`Lead::Moved`] are the last word, [`Lead::Moved`] may be the only one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lead {
-    /// The callee leads, under this generation: that of the room's tracks here.
-    Under(Generation),
+    /// The callee leads.
+    Under {
+        /// Under this generation: that of the room's tracks here.
+        generation: Generation,
+        /// The room was moved here: so are its tracks named. None: it began here.
+        came: Option<Came>,
+    },
     /// It leads no more. What is not answered may have been done; it is to be asked of the group's
     /// next leader.
     Elsewhere {
         /// The node of the next leader, if it is known already.
         node: Option<NodeId>,
     },
+    /// Another group keeps the room. What is not answered may have been done; it is to be asked
+    /// there.
+    Moved(Moved),
 }
 
 impl Lead {
     /// Appends the message's body.
     pub fn encode(&self, out: &mut BytesMut) {
         match self {
-            Lead::Under(generation) => {
+            Lead::Under { generation, came } => {
                 out.put_u8(8);
                 out.put_u64(generation.0);
+                if let Some(came) = came {
+                    came.encode(out);
+                }
             }
             Lead::Elsewhere { node } => {
                 out.put_u8(9);
                 out.option(node.as_ref(), |out, node| out.prefixed(node.as_bytes()));
+            }
+            Lead::Moved(moved) => {
+                out.put_u8(10);
+                moved.encode(out);
             }
         }
     }
@@ -146,12 +162,17 @@ impl Lead {
     pub fn decode(body: Bytes) -> Result<Option<Lead>, Error> {
         let mut r = Reader::new(body);
         Ok(match r.u8("lead")? {
-            8 => Some(Lead::Under(Generation(u64::from_be_bytes(
-                r.array("generation")?,
-            )))),
+            8 => Some(Lead::Under {
+                generation: Generation(u64::from_be_bytes(r.array("generation")?)),
+                came: match r.remaining() {
+                    0 => None,
+                    _ => Some(Came::decode(&mut r)?),
+                },
+            }),
             9 => Some(Lead::Elsewhere {
                 node: r.option("node", |r| r.name("node"))?,
             }),
+            10 => Some(Lead::Moved(Moved::decode(&mut r)?)),
             _ => None,
         })
     }
@@ -350,7 +371,10 @@ mod tests {
     use super::*;
     use crate::{
         ids::{Room, RoomName, Tenant},
-        wire::envelope::{Class, MAX_BODY, MAX_KEY, MAX_MEMBER, MAX_TOPIC},
+        wire::{
+            envelope::{Class, MAX_BODY, MAX_KEY, MAX_MEMBER, MAX_TOPIC},
+            moving::LogId,
+        },
     };
 
     const SESSION: SessionId = SessionId([0xab; 16]);
@@ -441,10 +465,28 @@ mod tests {
         let want = [&b"\x04"[..], &session, b"\x09"].concat();
         assert_eq!(bytes(|out| present.encode(out)), want);
 
-        let under = Lead::Under(Generation::new(1, 5));
+        let under = |came| Lead::Under {
+            generation: Generation::new(1, 5),
+            came,
+        };
         assert_eq!(
-            bytes(|out| under.encode(out)),
+            bytes(|out| under(None).encode(out)),
             &b"\x08\x00\x01\x00\x00\x00\x00\x00\x05"[..]
+        );
+        let log = LogId { group: 7, era: 1 };
+        let came = under(Some(Came { word: 64, log }));
+        assert_eq!(
+            bytes(|out| came.encode(out)),
+            &b"\x08\x00\x01\x00\x00\x00\x00\x00\x05\x40\x40\x07\x01"[..]
+        );
+        let moved = Lead::Moved(Moved {
+            word: 64,
+            group: 9,
+            nodes: vec![NodeId::new("hk-1").unwrap()],
+        });
+        assert_eq!(
+            bytes(|out| moved.encode(out)),
+            &b"\x0a\x40\x40\x09\x01\x04hk-1"[..]
         );
         let node = Some(NodeId::new("hk-1").unwrap());
         let elsewhere = Lead::Elsewhere { node };
@@ -518,7 +560,13 @@ mod tests {
             ] {
                 prop_assert_eq!(Answer::decode(bytes(|out| answer.encode(out))), Ok(answer));
             }
-            for lead in [Lead::Under(Generation(n)), Lead::Elsewhere { node: None }] {
+            let came = Came { word: seq, log: LogId { group: n, era: 3 } };
+            for lead in [
+                Lead::Under { generation: Generation(n), came: None },
+                Lead::Under { generation: Generation(n), came: Some(came) },
+                Lead::Elsewhere { node: None },
+                Lead::Moved(Moved { word: n, group: seq, nodes: vec![NodeId::new("a").unwrap()] }),
+            ] {
                 prop_assert_eq!(Lead::decode(bytes(|out| lead.encode(out))), Ok(Some(lead)));
             }
             for part in [Part::Begin { seq, at: n }, Part::Keys(envelopes.clone()), Part::History(envelopes), Part::End] {

@@ -240,6 +240,11 @@ impl Session<'_> {
                     port.tell(groups);
                 }
             }
+            Some(to_node::Message::Moves(moves)) => {
+                if let Some(port) = &self.shared.groups {
+                    port.tell_moves(moves);
+                }
+            }
             Some(to_node::Message::Trace(asked)) => {
                 let traced = Traced {
                     id: asked.id,

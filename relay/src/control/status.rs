@@ -14,16 +14,16 @@ const TRACED: usize = 1_024;
 pub(super) fn status(shared: &Shared) -> NodeStatus {
     let stats = shared.engine.view(|core| core.stats());
     let peers = shared.peers.all();
+    let port = shared.groups.as_ref();
+    let (groups, moves) = port.map_or_else(Default::default, |port| port.status());
     let count = |role: Role| peers.iter().filter(|peer| peer.role == role).count() as u32;
     NodeStatus {
         subscriptions: stats.subscriptions as u32,
         tracks: stats.tracks as u32,
         relays: count(Role::Relay),
         edges: count(Role::Edge),
-        groups: shared
-            .groups
-            .as_ref()
-            .map_or_else(Vec::new, |port| port.status()),
+        groups,
+        moves,
     }
 }
 

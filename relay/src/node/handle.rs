@@ -3,10 +3,10 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use longspan_proto::{
-    control::{GroupStatus, Groups, RoomState},
+    control::{GroupStatus, Groups, MoveStatus, Moves, RoomState},
     ids::{Generation, NodeId, RoomName, Stream, TrackId},
     time::Time,
-    wire::{Role, Start, call::Open, call::Verb},
+    wire::{Role, Start, call::Open, call::Verb, moving::Moved},
 };
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
@@ -161,6 +161,26 @@ impl Handle {
         }
     }
 
+    /// Tells this node which rooms are to leave its placement groups, where no controller does (see
+    /// [`super::Config::fixed`]).
+    pub fn tell_moves(&self, moves: Moves) {
+        if let Some(port) = &self.shared.groups {
+            port.tell_moves(moves);
+        }
+    }
+
+    /// How far those moves are, as far as this node knows.
+    pub fn moves(&self) -> Vec<MoveStatus> {
+        let port = self.shared.groups.as_ref();
+        port.map_or_else(Vec::new, |port| port.status().1)
+    }
+
+    /// The group that kept a room said where the room was moved. Counts until the controllers tell of
+    /// this move, or a later one; so an edge goes on without them.
+    pub fn room_moved(&self, room: &RoomName, moved: &Moved) {
+        self.shared.rooms.moved(room, moved);
+    }
+
     /// Which file the room logs of this node are kept in; 0: it keeps none.
     pub fn disk(&self) -> u64 {
         self.shared.groups.as_ref().map_or(0, |port| port.disk)
@@ -169,7 +189,7 @@ impl Handle {
     /// What this node knows of the placement groups it has a part in.
     pub fn groups(&self) -> Vec<GroupStatus> {
         let port = self.shared.groups.as_ref();
-        port.map_or_else(Vec::new, |port| port.status())
+        port.map_or_else(Vec::new, |port| port.status().0)
     }
 
     /// The state of things for `/debug`: peers, tracks, table.

@@ -8,6 +8,7 @@ use std::{
 use longspan_proto::{
     control,
     ids::{Generation, Room, RoomName, Tenant},
+    wire::moving::Moved,
 };
 use tokio::sync::{Notify, watch};
 
@@ -81,14 +82,21 @@ impl Rooms {
         rooms.into_iter().map(|room| state.change(room)).collect()
     }
 
-    /// The controller told a room. An older revision than the one held is ignored.
-    pub fn told(&self, told: control::RoomState) {
+    /// The controller told a room. An older revision than the one held is ignored; so is which group
+    /// keeps the room's log, if a group itself said later where it went.
+    pub fn told(&self, mut told: control::RoomState) {
         let (Ok(tenant), Ok(room)) = (Tenant::new(&told.tenant), Room::new(&told.room)) else {
             tracing::warn!(told.tenant, told.room, "the controller names an odd room");
             return;
         };
         if let Some(entry) = self.lock().rooms.get(&RoomName { tenant, room }) {
             entry.state.send_if_modified(|held| {
+                if let Some(held) = held
+                    && held.moved > told.moved
+                {
+                    (told.group, told.moved) = (held.group, held.moved);
+                    told.members.clone_from(&held.members);
+                }
                 let newer = held
                     .as_ref()
                     .is_none_or(|held| held.revision <= told.revision && **held != told);
@@ -98,6 +106,26 @@ impl Rooms {
                 newer
             });
         }
+    }
+
+    /// The group that kept a room said that it went elsewhere.
+    pub fn moved(&self, room: &RoomName, moved: &Moved) {
+        let state = self.lock();
+        let Some(entry) = state.rooms.get(room) else {
+            return;
+        };
+        entry.state.send_if_modified(|held| {
+            let Some(known) = held.as_ref().filter(|known| known.moved < moved.word) else {
+                return false;
+            };
+            *held = Some(Arc::new(control::RoomState {
+                group: moved.group,
+                moved: moved.word,
+                members: moved.nodes.iter().map(ToString::to_string).collect(),
+                ..control::RoomState::clone(known)
+            }));
+            true
+        });
     }
 
     /// The highest generation seen in any room.
@@ -297,5 +325,43 @@ mod tests {
         rooms.told(told(5));
         rooms.told(told(4));
         assert_eq!(watch.state().borrow().as_ref().unwrap().revision, 5);
+    }
+
+    #[test]
+    fn where_a_room_went_is_believed_by_the_newer_word() {
+        let rooms = Arc::new(Rooms::default());
+        let watch = RoomWatch::new(rooms.clone(), room());
+        let told = |revision, group, moved| control::RoomState {
+            tenant: "default".into(),
+            room: "math".into(),
+            revision,
+            group,
+            moved,
+            edges: vec![format!("edge-{revision}")],
+            ..Default::default()
+        };
+        let moved = |word, group| Moved {
+            word,
+            group,
+            nodes: vec!["relay-9".parse().unwrap()],
+        };
+        let now = || {
+            let state = watch.state().borrow().clone().unwrap();
+            (state.group, state.moved, state.edges[0].clone())
+        };
+        rooms.moved(&room(), &moved(3, 9));
+        assert!(watch.state().borrow().is_none(), "nobody knows of the room");
+        rooms.told(told(5, 1, 0));
+        rooms.moved(&room(), &moved(3, 9));
+        assert_eq!(now(), (9, 3, "edge-5".into()));
+        let members = watch.state().borrow().as_ref().unwrap().members.clone();
+        assert_eq!(members, ["relay-9"]);
+        // The controllers do not know yet; what else they say counts.
+        rooms.told(told(6, 1, 0));
+        assert_eq!(now(), (9, 3, "edge-6".into()));
+        // They do, and know of one more.
+        rooms.told(told(7, 2, 4));
+        rooms.moved(&room(), &moved(3, 9));
+        assert_eq!(now(), (2, 4, "edge-7".into()));
     }
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use longspan_proto::{
-    ids::{NodeId, RoomName},
+    ids::{Generation, NodeId, RoomName},
     wire::{
         call::{Open, Status, Verb},
         room::{Answer, Lead, Request},
@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use super::{
     Refusal, Snapshot,
     group::Unserved,
-    host::port::{Ask, Entered, NotHere, Port, Standing},
+    host::port::{Ask, Entered, NotHere, Place, Port, Standing},
     machine::Command,
     service::{parts, rejected},
 };
@@ -34,11 +34,15 @@ const PROPOSED: usize = 4 << 20;
 /// A call that finds no leader waits so long for one: as long as most elections inside a region take,
 /// and less than an edge waits for whoever it calls (1 s). The edge hears of a new leader at once
 /// then, and not at its next attempt.
-const ELECTION: Duration = Duration::from_millis(400);
+pub(super) const ELECTION: Duration = Duration::from_millis(400);
+
+/// Whoever is in a room that is moved waits so long for it to go, or to stay: longer than most moves
+/// take, and less than an edge lets a call be silent (2 s).
+const MOVE: Duration = Duration::from_secs(1);
 
 /// What is asked of groups.
 pub(super) struct Calls {
-    port: Arc<Port>,
+    pub(super) port: Arc<Port>,
     proposed: Arc<Semaphore>,
 }
 
@@ -56,6 +60,8 @@ enum Over {
     Done,
     /// This node leads no more.
     Elsewhere,
+    /// The room is moved.
+    Moving,
 }
 
 impl Calls {
@@ -74,27 +80,20 @@ impl Calls {
                 elected(&mut standing, ELECTION).await;
                 self.enter(&open).await
             }
+            Err(NotHere::Moving(mut place)) => {
+                decided(&mut place, ELECTION).await;
+                self.enter(&open).await
+            }
             entered => entered,
         };
         let entered = match entered {
             Ok(entered) => entered,
-            Err(NotHere::Elsewhere(node)) => {
-                let node = node.map_or_else(String::new, |node| node.to_string());
-                call.refuse(Status::Elsewhere, &node).await;
-                return Ok(());
-            }
-            Err(NotHere::Leaderless(_)) => {
-                let why = format!("group {} has no leader now", open.group);
-                call.refuse(Status::Unavailable, &why).await;
-                return Ok(());
-            }
-            Err(NotHere::Unavailable(why)) => {
-                call.refuse(Status::Unavailable, &why).await;
-                return Ok(());
-            }
+            Err(not_here) => return refuse(call, not_here).await,
         };
         let mut call = call.accept().await?;
-        call.send(encoded(&Lead::Under(entered.generation))).await?;
+        let (generation, came) = (entered.generation, entered.came);
+        call.send(encoded(&Lead::Under { generation, came }))
+            .await?;
         match open.verb {
             Verb::State => self.state(&open, &entered, call).await,
             _ => self.publish(&open, &entered, call).await,
@@ -141,6 +140,7 @@ impl Calls {
         let (mut up, mut down) = call.split();
         let (pending, mut answers) = mpsc::channel(UNANSWERED);
         let mut standing = entered.standing.clone();
+        let mut place = entered.place.clone();
         let asking = async {
             match self.ask(open, entered, &mut down, pending).await {
                 // What was asked is to be answered yet.
@@ -151,9 +151,18 @@ impl Calls {
         let over = tokio::select! {
             over = answer(&mut up, &mut answers) => over?,
             () = lost(&mut standing, entered) => Over::Elsewhere,
+            () = gone(&mut place) => Over::Moving,
             error = asking => return Err(error),
         };
-        if let Over::Elsewhere = over {
+        if let Over::Moving = over {
+            decided(&mut place, MOVE).await;
+            if let Err(NotHere::Moved(moved)) = self.enter(open).await {
+                up.send(encoded(&Lead::Moved(moved))).await?;
+                up.finish();
+                return Ok(());
+            }
+        }
+        if let Over::Elsewhere | Over::Moving = over {
             up.send(elsewhere(&standing)).await?;
         }
         up.finish();
@@ -194,6 +203,31 @@ impl Calls {
     }
 }
 
+/// Says why a call is not served.
+pub(super) async fn refuse(call: IncomingCall, not_here: NotHere) -> Result<(), CallError> {
+    let group = call.open().group;
+    let (status, why) = match not_here {
+        NotHere::Moved(moved) => {
+            let mut call = call.accept().await?;
+            call.send(encoded(&Lead::Moved(moved))).await?;
+            call.finish();
+            return Ok(());
+        }
+        NotHere::Elsewhere(node) => {
+            let node = node.map_or_else(String::new, |node| node.to_string());
+            (Status::Elsewhere, node)
+        }
+        NotHere::Leaderless(_) => {
+            let why = format!("group {group} has no leader now");
+            (Status::Unavailable, why)
+        }
+        NotHere::Moving(_) => (Status::Unavailable, "the room is being moved".into()),
+        NotHere::Unavailable(why) => (Status::Unavailable, why),
+    };
+    call.refuse(status, &why).await;
+    Ok(())
+}
+
 /// Gives the answers in the order of the requests.
 async fn answer(
     up: &mut CallSender,
@@ -210,6 +244,7 @@ async fn answer(
                 up.send(out.freeze()).await?;
             }
             Ok(Ok(None)) => {}
+            Ok(Err(Unserved::Moving)) => return Ok(Over::Moving),
             // Whatever waits is asked of the next leader, or of this one again.
             Ok(Err(_)) | Err(_) => return Ok(Over::Elsewhere),
         }
@@ -265,25 +300,42 @@ fn check_room(room: &RoomName, request: &Request) -> Result<(), Answer> {
 }
 
 /// Returns once somebody leads, or after `bound`.
-async fn elected(standing: &mut watch::Receiver<Standing>, bound: Duration) {
+pub(super) async fn elected(standing: &mut watch::Receiver<Standing>, bound: Duration) {
     let leads = |now: &Standing| now.leads || now.elsewhere.is_some();
     // An error: the group is gone from here. It is asked again in any case.
     let _ = tokio::time::timeout(bound, standing.wait_for(leads)).await;
 }
 
+/// Returns once a room that is moved is here, or gone, or after `bound`.
+async fn decided(place: &mut watch::Receiver<Place>, bound: Duration) {
+    // An error: it is gone.
+    let here = place.wait_for(|place| *place == Place::Here);
+    let _ = tokio::time::timeout(bound, here).await;
+}
+
+/// Returns once the room is not here any more.
+async fn gone(place: &mut watch::Receiver<Place>) {
+    while place.changed().await.is_ok() {}
+}
+
 /// Returns once this node does not lead under the generation that the call was told.
 async fn lost(standing: &mut watch::Receiver<Standing>, entered: &Entered) {
-    let other = |now: &Standing| !now.leads || now.generation != entered.generation;
+    no_lead(standing, entered.generation).await;
+}
+
+/// The same.
+pub(super) async fn no_lead(standing: &mut watch::Receiver<Standing>, generation: Generation) {
+    let other = |now: &Standing| !now.leads || now.generation != generation;
     // An error: the group is gone from here.
     let _ = standing.wait_for(other).await;
 }
 
-fn elsewhere(standing: &watch::Receiver<Standing>) -> Bytes {
+pub(super) fn elsewhere(standing: &watch::Receiver<Standing>) -> Bytes {
     let node: Option<NodeId> = standing.borrow().elsewhere.clone();
     encoded(&Lead::Elsewhere { node })
 }
 
-fn encoded(lead: &Lead) -> Bytes {
+pub(super) fn encoded(lead: &Lead) -> Bytes {
     let mut out = BytesMut::new();
     lead.encode(&mut out);
     out.freeze()
@@ -291,7 +343,6 @@ fn encoded(lead: &Lead) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use longspan_proto::ids::Generation;
 
     use super::*;
 

@@ -3,20 +3,24 @@
 //! * [`Room`]: pure: one room's order, sessions, keyed state and retained messages.
 //! * [`machine`]: pure: the rooms of a replicated log, as its state machine.
 //! * [`group`]: pure: one member of a placement group, which replicates such a log by Raft.
+//! * [`mover`]: pure: brings rooms from the group that keeps them to another.
 //! * [`disk`]: what members of this node write.
 //! * `host`: the driver of a node's groups; `calls`: what edges ask of them.
+//! * `arrivals`: takes rooms that other groups hand over.
 //! * [`service`]: takes the calls of edges for them; `tracks`: what leaves a leader.
 //!
 //! Contract of the pure part: `publish(now, wall, message)` either takes the message whole and
 //! answers with its place, or changes nothing that others see and says why. It reads no clock and
 //! draws nothing at random, so that replicas fed with the same calls are the same.
 
+mod arrivals;
 mod calls;
 pub mod disk;
 pub mod group;
 pub(crate) mod host;
 mod limits;
 pub mod machine;
+pub mod mover;
 mod refusal;
 mod room;
 pub mod service;

@@ -71,6 +71,9 @@ pub enum Refusal {
         /// The limit.
         limit: usize,
     },
+    /// A room that is to come from another group is not taken; why.
+    #[error("{0}")]
+    NotMoved(String),
     /// This node has as many rooms as it may.
     #[error("this node holds {limit} rooms; no more are taken")]
     TooManyRooms {
@@ -103,6 +106,7 @@ impl Refusal {
             Refusal::Conflict { .. } => "conflict",
             Refusal::Full { .. } => "room_full",
             Refusal::MemberFull { .. } => "member_full",
+            Refusal::NotMoved(_) => "not_moved",
             Refusal::TooManyRooms { .. } => "too_many_rooms",
         }
     }

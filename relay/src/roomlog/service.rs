@@ -1,4 +1,4 @@
-//! Takes the calls `publish` and `state` (WIRE.md, "Room calls") and hands them to the placement groups
+//! Takes the calls `publish`, `state` and `move` (WIRE.md, "Room calls") and hands them to the placement groups
 //! this node has a part in.
 
 use std::sync::Arc;
@@ -24,6 +24,8 @@ pub(crate) async fn run(handle: Handle, groups: Option<Arc<Port>>, shutdown: Can
     let groups = groups.map(|port| Arc::new(Calls::new(port)));
     let mut publish = handle.serve(Verb::Publish);
     let mut state = handle.serve(Verb::State);
+    let mut moves = handle.serve(Verb::Move);
+    let directory = handle.directory();
     let slots = Arc::new(Semaphore::new(CALLS));
     let tasks = TaskTracker::new();
     loop {
@@ -31,9 +33,11 @@ pub(crate) async fn run(handle: Handle, groups: Option<Arc<Port>>, shutdown: Can
             () = shutdown.cancelled() => break,
             Some(call) = publish.recv() => call,
             Some(call) = state.recv() => call,
+            Some(call) = moves.recv() => call,
         };
         let slot = slots.clone().try_acquire_owned();
         let (groups, shutdown) = (groups.clone(), shutdown.clone());
+        let directory = directory.clone();
         tasks.spawn(async move {
             let Ok(_slot) = slot else {
                 let why = format!("{CALLS} calls are served here, the limit");
@@ -44,9 +48,15 @@ pub(crate) async fn run(handle: Handle, groups: Option<Arc<Port>>, shutdown: Can
                 let why = format!("this node has no part in group {group}");
                 return call.refuse(Status::Unavailable, &why).await;
             };
+            let serve = async {
+                match call.open().verb {
+                    Verb::Move => groups.take(call, &directory).await,
+                    _ => groups.serve(call).await,
+                }
+            };
             tokio::select! {
                 () = shutdown.cancelled() => {}
-                served = groups.serve(call) => if let Err(error) = served {
+                served = serve => if let Err(error) = served {
                     tracing::debug!(%error, "a room call ended");
                 }
             }

@@ -26,6 +26,8 @@ pub(super) struct Tracks {
 
 struct Room {
     generation: Generation,
+    /// The move that brought the room here; 0: none.
+    word: u64,
     log: Publisher,
     /// Media time of the log's group that was begun last: that of its first message. All its
     /// frames bear it (a room may be silent for longer than a frame's timestamp can say; a
@@ -52,25 +54,29 @@ impl Tracks {
         }
     }
 
-    /// The room's tracks exist from now on.
-    pub fn begin(&mut self, name: &RoomName, generation: Generation) {
-        if self
-            .rooms
-            .get(name)
-            .is_some_and(|room| room.generation == generation)
-        {
-            return;
+    /// The room's tracks exist from now on; whether they are new. `word`: the move that brought it here.
+    pub fn begin(&mut self, name: &RoomName, generation: Generation, word: u64) -> bool {
+        let known = self.rooms.get(name);
+        if known.is_some_and(|room| (room.generation, room.word) == (generation, word)) {
+            return false;
         }
+        let publish = |of: Track| {
+            let named = match word {
+                0 => of,
+                word => of.since_move(word),
+            };
+            self.handle.publish(track(name, generation, named))
+        };
         let room = Room {
             generation,
-            log: self.handle.publish(track(name, generation, Track::log())),
+            word,
+            log: publish(Track::log()),
             log_time: 0,
-            ephemeral: self
-                .handle
-                .publish(track(name, generation, Track::ephemeral())),
+            ephemeral: publish(Track::ephemeral()),
             group: Ephemeral::default(),
         };
         self.rooms.insert(name.clone(), room);
+        true
     }
 
     /// The room is gone.

@@ -344,7 +344,8 @@ impl Client {
                     Ok(Ok(mut call)) => {
                         let first = tokio::time::timeout(Duration::from_millis(500), call.recv());
                         if let Ok(Ok(Some(first))) = first.await
-                            && let Some(Lead::Under(generation)) = Lead::decode(first).unwrap()
+                            && let Some(Lead::Under { generation, .. }) =
+                                Lead::decode(first).unwrap()
                         {
                             return Leading {
                                 node,

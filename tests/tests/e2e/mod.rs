@@ -17,6 +17,7 @@ mod drain;
 mod drain_edge;
 mod lesson;
 mod messages;
+mod moves;
 mod page;
 mod pause;
 mod publishers;

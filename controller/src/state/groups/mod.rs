@@ -120,6 +120,24 @@ impl Groups {
 }
 
 impl State {
+    /// All groups.
+    pub(super) fn group_ids(&self) -> Vec<GroupId> {
+        self.groups.known.keys().copied().collect()
+    }
+
+    /// A group's record, as it is known.
+    pub(super) fn group_record(&self, id: GroupId) -> Option<&record::Group> {
+        self.groups.known.get(&id).map(|known| &known.record)
+    }
+
+    /// Rooms of this region are to come: groups are made, if some are missing.
+    pub(super) fn want_groups(&mut self, now: Now, region: &Region) {
+        if self.groups_missing(region) > 0 {
+            self.groups.wanted.insert(region.clone());
+            self.look_at_groups(now);
+        }
+    }
+
     pub(super) fn look_at_groups(&mut self, now: Now) {
         self.groups.look(now.time + GATHER);
     }

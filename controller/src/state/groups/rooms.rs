@@ -21,6 +21,19 @@ pub(in super::super) struct Placed {
     attempt: u32,
 }
 
+impl super::super::Room {
+    /// As the store is to hold it.
+    pub(in super::super) fn record(&self) -> record::Room {
+        record::Room {
+            created_ms: self.created_ms,
+            group: self.group,
+            moved: self.moved,
+            moving: self.moving.clone(),
+            last_move: self.last_move.clone(),
+        }
+    }
+}
+
 impl State {
     /// Rooms that have no record, or are in no group, and can be given one now.
     pub(in super::super) fn place_rooms(&mut self, now: Now) {
@@ -74,6 +87,7 @@ impl State {
                 known => known,
             },
             group,
+            ..room.record()
         };
         let writes = vec![Write::Put {
             key: key.to_string(),

@@ -32,6 +32,7 @@ impl State {
         }
         self.tell_members(now.time);
         self.tell_groups();
+        self.tell_moves();
     }
 
     /// Since when who is away; and when the patience with the next of them ends.
@@ -218,7 +219,7 @@ impl State {
 
     /// What the leader of a group says; none where nobody says that he leads, or where somebody
     /// knows of a later one.
-    pub(super) fn group_report(&self, id: GroupId) -> Option<Report> {
+    pub(in super::super) fn group_report(&self, id: GroupId) -> Option<Report> {
         let known = self.groups.known.get(&id)?;
         let all = known.record.all();
         let statuses: Vec<&GroupStatus> = all

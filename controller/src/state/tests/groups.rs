@@ -6,7 +6,7 @@ use super::*;
 use crate::state::record::{GroupId, Wish};
 
 /// A relay that joins with a disk, and what it is told.
-fn keeper(id: &str, boot: u64, disk: u64) -> Join {
+pub fn keeper(id: &str, boot: u64, disk: u64) -> Join {
     let mut join = join(id, boot, 0);
     let zone = id.rsplit('-').next().unwrap();
     join.node.zone = format!("z{zone}").parse().unwrap();
@@ -15,7 +15,7 @@ fn keeper(id: &str, boot: u64, disk: u64) -> Join {
 }
 
 /// Three relays in Hong Kong, in three zones, with disks 1 to 3, and an edge there.
-fn hong_kong() -> (World, [Conn; 3], Conn) {
+pub fn hong_kong() -> (World, [Conn; 3], Conn) {
     let mut world = World::new();
     let relays = [1, 2, 3].map(|n| world.join_with(0, keeper(&format!("hk-relay-{n}"), 1, n)));
     let edge = world.join("hk-edge-1", 1, 0);
@@ -24,7 +24,7 @@ fn hong_kong() -> (World, [Conn; 3], Conn) {
 }
 
 /// Groups are looked at.
-fn look(world: &mut World) {
+pub fn look(world: &mut World) {
     // What is committed is looked at again.
     for _ in 0..3 {
         world.wait(Duration::from_millis(100));
@@ -41,14 +41,14 @@ fn told(world: &World, index: usize, conn: Conn) -> Vec<control::PlacementGroup>
     groups.next().unwrap_or_default()
 }
 
-fn stored(world: &World, id: GroupId) -> record::Group {
+pub fn stored(world: &World, id: GroupId) -> record::Group {
     let key = key::Key::Group(id).to_string();
     let found = world.engine.read(&key, None).unwrap().entries;
     let entry = found.iter().find(|entry| *entry.key == *key);
     record::read(&entry.expect("it is stored").value).unwrap()
 }
 
-fn all_stored(world: &World) -> Vec<GroupId> {
+pub fn all_stored(world: &World) -> Vec<GroupId> {
     let keys = world.keys();
     let ids = keys.iter().filter_map(|key| key.strip_prefix("groups/"));
     ids.filter_map(record::read_generation).collect()
@@ -60,7 +60,7 @@ fn numbers(group: &record::Group) -> (Vec<u64>, Vec<u64>) {
 }
 
 /// What a member says. `leader` leads under `term`.
-fn says(id: GroupId, number: u64, leader: u64, term: u64, voters: &[u64]) -> GroupStatus {
+pub fn says(id: GroupId, number: u64, leader: u64, term: u64, voters: &[u64]) -> GroupStatus {
     GroupStatus {
         id,
         number,
@@ -74,21 +74,21 @@ fn says(id: GroupId, number: u64, leader: u64, term: u64, voters: &[u64]) -> Gro
     }
 }
 
-fn says_at(world: &mut World, index: usize, conn: Conn, groups: Vec<GroupStatus>) {
-    let said = Said::Status(Status::default(), groups);
+pub fn says_at(world: &mut World, index: usize, conn: Conn, groups: Vec<GroupStatus>) {
+    let said = Said::Status(Status::default(), groups, Vec::new());
     world.input(index, Input::Said(conn, said));
     look(world);
 }
 
 /// The member of a group that a relay is.
-fn number(world: &World, id: GroupId, relay: &str) -> u64 {
+pub fn number(world: &World, id: GroupId, relay: &str) -> u64 {
     let group = stored(world, id);
     let member = group.members.iter().find(|m| *m.node == *relay);
     member.expect("it belongs to it").number
 }
 
 /// One room, and so groups; `hk-relay-1` leads all of them.
-fn led() -> (World, [Conn; 3], Conn, Vec<GroupId>) {
+pub fn led() -> (World, [Conn; 3], Conn, Vec<GroupId>) {
     let (mut world, relays, edge) = hong_kong();
     world.watch(edge, "class");
     look(&mut world);
@@ -853,7 +853,8 @@ fn the_store_is_away_and_nothing_is_lost_of_what_it_was_to_be_told() {
     // Its answer is lost, but it happened: the store is read anew, and it counts.
     let first = number(&world, id, "hk-relay-1");
     let members = numbers(&stored(&world, id)).0;
-    let said = Said::Status(Status::default(), vec![says(id, first, first, 1, &members)]);
+    let groups = vec![says(id, first, first, 1, &members)];
+    let said = Said::Status(Status::default(), groups, Vec::new());
     let conn = world.state().nodes[&node("hk-relay-1")].conn.unwrap();
     world.said(conn, said);
     world.at += Duration::from_millis(100);

@@ -5,6 +5,7 @@ mod cases;
 mod edges;
 mod fencing;
 mod groups;
+mod moves;
 mod overrides;
 mod takeover;
 mod traces;
@@ -125,6 +126,7 @@ pub struct Controller {
     pub claimed: BTreeMap<Ticket, Result<Granted, Refused>>,
     pub changed: BTreeMap<Ticket, Result<Changed, Unchanged>>,
     pub traced: BTreeMap<Ticket, Option<RoomTrace>>,
+    pub moving: BTreeMap<Ticket, Result<Begun, Unchanged>>,
     pub audit: Vec<serde_json::Value>,
     pub pushed: BTreeMap<Conn, Vec<to_node::Message>>,
     pub closed: BTreeMap<Conn, Close>,
@@ -175,6 +177,7 @@ impl World {
             claimed: BTreeMap::new(),
             changed: BTreeMap::new(),
             traced: BTreeMap::new(),
+            moving: BTreeMap::new(),
             audit: Vec::new(),
             pushed: BTreeMap::new(),
             closed: BTreeMap::new(),
@@ -495,6 +498,10 @@ impl Controller {
                 }
                 Output::Traced(ticket, answer) => {
                     self.traced.insert(ticket, answer.map(|trace| *trace));
+                }
+                Output::Moving(ticket, answer) => {
+                    let before = self.moving.insert(ticket, answer);
+                    assert!(before.is_none(), "one answer a wish");
                 }
                 Output::Event(event) => self.events.push(event),
             }

@@ -137,6 +137,10 @@ pub enum Unserved {
         /// The limit.
         limit: u64,
     },
+    /// The room is about to move to another group, or did: it was not done here. To be asked again,
+    /// wherever the room is.
+    #[error("the room is moved to another group")]
+    Moving,
     /// It may have been done, or may be yet: the leader changed meanwhile. Safe to send again.
     #[error("the leader changed before it was known to be done")]
     Unknown,

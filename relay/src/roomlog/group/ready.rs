@@ -161,7 +161,10 @@ impl Group {
                 self.outputs.push_back(Output::Forgotten(room));
             }
             if let Some(token) = self.asked.applied(index, term) {
-                let result = Ok(outcome.answer);
+                let result = match outcome.shut {
+                    true => Err(Unserved::Moving),
+                    false => Ok(outcome.answer),
+                };
                 self.outputs.push_back(Output::Done { token, result });
             }
         }

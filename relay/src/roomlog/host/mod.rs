@@ -2,12 +2,16 @@
 //! writes for them all.
 //!
 //! * `beats`: pure: which edges were heard of.
+//! * `enter`: who is let in to its rooms.
+//! * `moves`: rooms that move: a group's [`Mover`](super::mover::Mover) and its calls.
 //! * `record`: pure: what a group's record asks of this node.
 //! * `running`: one group: where its outputs go.
 //! * `writer`: the disk's thread.
 //! * [`port`]: what the rest of the node sees.
 
 mod beats;
+mod enter;
+mod moves;
 pub(crate) mod port;
 mod record;
 mod running;
@@ -19,7 +23,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use longspan_proto::{control::PlacementGroup, time::Time};
+use longspan_proto::{
+    control::{self, PlacementGroup},
+    time::Time,
+};
 use metrics::counter;
 use prost::Message;
 use tokio::{sync::mpsc, time::MissedTickBehavior};
@@ -34,6 +41,7 @@ use super::{
     Limits,
     disk::{Disk, DiskError},
     group::{Group, Input, Member, Saved, Unserved},
+    mover::Input::Wishes,
 };
 use crate::{node::Handle, shared::Shared};
 
@@ -122,6 +130,8 @@ impl Host {
         let (port, stop) = (self.port.clone(), self.shared.stop.clone());
         let mut told = port.told.subscribe();
         told.mark_changed();
+        let mut moves = port.moves.subscribe();
+        moves.mark_changed();
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -142,6 +152,10 @@ impl Host {
                 Ok(()) = told.changed() => {
                     let groups = told.borrow_and_update().clone();
                     self.told(groups.groups.clone()).await;
+                }
+                Ok(()) = moves.changed() => {
+                    let moves = moves.borrow_and_update().clone();
+                    self.wish(&moves).await;
                 }
                 () = port.resign.notified() => self.resign().await,
                 _ = ticks.tick() => self.tick().await,
@@ -221,6 +235,9 @@ impl Host {
             Ask::Enter { group, .. }
             | Ask::Do { group, .. }
             | Ask::Beat { group, .. }
+            | Ask::Lead { group, .. }
+            | Ask::Arrived { group, .. }
+            | Ask::Line { group, .. }
             | Ask::Read { group, .. } => *group,
         };
         let Some(running) = self.groups.get_mut(&group) else {
@@ -230,6 +247,12 @@ impl Host {
                     let why = format!("{} has no part in group {group}", self.handle.id());
                     let _ = reply.send(Err(NotHere::Unavailable(why)));
                 }
+                Ask::Lead { reply, .. } => {
+                    let why = format!("{} has no part in group {group}", self.handle.id());
+                    let _ = reply.send(Err(NotHere::Unavailable(why)));
+                }
+                // Whoever waits sees that nobody will answer.
+                Ask::Arrived { .. } | Ask::Line { .. } => {}
                 Ask::Do { reply, .. } | Ask::Beat { reply, .. } => {
                     let _ = reply.send(Err(Unserved::Elsewhere { leader: None }));
                 }
@@ -324,16 +347,20 @@ impl Host {
         match Group::new(self.now(), config, saved) {
             Ok(group) => {
                 let life = Life(self.lives);
-                let running = Running::new(record, me, ended, life, group, self.handle.clone());
+                let node = (self.handle.clone(), self.port.clone());
+                let running = Running::new(record, me, ended, life, group, node);
                 self.groups.insert(id, running);
                 self.want(id).await;
+                let moves = self.port.moves.borrow().clone();
+                self.wish(&moves).await;
             }
             Err(error) => {
                 counter!("longspan_log_halted_total").increment(1);
                 tracing::error!(group = id, %error, "what the disk holds of a group cannot be read");
                 let life = Life(self.lives);
                 let why = format!("what the disk holds cannot be read: {error}");
-                let running = Running::halted(record, me, ended, life, why, self.handle.clone());
+                let node = (self.handle.clone(), self.port.clone());
+                let running = Running::halted(record, me, ended, life, why, node);
                 self.groups.insert(id, running);
             }
         }
@@ -345,6 +372,20 @@ impl Host {
             let wanted = running.record().members.iter().map(|fellow| fellow.number);
             let wanted = wanted.collect();
             self.input(group, Input::Members(wanted)).await;
+        }
+    }
+
+    /// The rooms that are to move, as a controller tells them, whole.
+    async fn wish(&mut self, moves: &control::Moves) {
+        let mut wishes = moves::parse(moves);
+        let now = self.now();
+        let groups: Vec<u64> = self.groups.keys().copied().collect();
+        for group in groups {
+            if let Some(running) = self.groups.get_mut(&group) {
+                let of = wishes.remove(&group).unwrap_or_default();
+                running.move_on(now, Wishes(of));
+            }
+            self.settle(group).await;
         }
     }
 
@@ -427,8 +468,10 @@ impl Host {
             }
         }
         self.port.set_fellows(fellows);
+        let running = self.groups.values();
+        let moves = running.clone().flat_map(Running::stages).collect();
         self.port
-            .set_status(self.groups.values().map(Running::status).collect());
+            .set_status((running.map(Running::status).collect(), moves));
         let records = self
             .groups
             .values()

@@ -8,16 +8,23 @@ use std::{
 use longspan_proto::{
     control,
     ids::{Generation, NodeId, RoomName, SessionId},
-    wire::room::Answer,
+    wire::{
+        moving::{Arrived, Came, Moved},
+        room::Answer,
+    },
 };
 use metrics::counter;
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot, watch};
 
-use super::super::{
-    Snapshot,
-    disk::Disk,
-    group::{Member, Packet, Unserved},
-    machine::Command,
+use super::{
+    super::{
+        Snapshot,
+        disk::Disk,
+        group::{Member, Packet, Unserved},
+        machine::Command,
+        mover,
+    },
+    Life,
 };
 
 /// Packets that were heard and wait for the host. When full, the next is lost, and counted: Raft
@@ -46,9 +53,26 @@ pub(crate) struct Standing {
 /// A room of a group that this node leads, held for a call.
 pub(crate) struct Entered {
     pub generation: Generation,
+    /// The room began in another group, or was away.
+    pub came: Option<Came>,
     pub standing: watch::Receiver<Standing>,
-    /// While anybody holds it the room is not forgotten.
-    pub _room: Arc<()>,
+    /// While anybody holds it the room is not forgotten. It ends when the room is gone.
+    pub place: watch::Receiver<Place>,
+}
+
+/// Whether a room takes messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// It does.
+    Here,
+    /// It is about to go, or to come.
+    Moving,
+}
+
+/// A group that this node leads.
+pub(crate) struct Led {
+    pub generation: Generation,
+    pub standing: watch::Receiver<Standing>,
 }
 
 /// Why a call to a group is not served.
@@ -58,6 +82,10 @@ pub(crate) enum NotHere {
     Elsewhere(Option<NodeId>),
     /// Nobody leads now, as far as is known here.
     Leaderless(watch::Receiver<Standing>),
+    /// Another group keeps the room.
+    Moved(Moved),
+    /// The room is about to go to another group, or to come from there.
+    Moving(watch::Receiver<Place>),
     /// This node has no part in the group, or can go no further in it.
     Unavailable(String),
 }
@@ -85,6 +113,24 @@ pub(crate) enum Ask {
         session: SessionId,
         reply: oneshot::Sender<Result<Option<Answer>, Unserved>>,
     },
+    /// A call comes from another group.
+    Lead {
+        group: u64,
+        reply: oneshot::Sender<Result<Led, NotHere>>,
+    },
+    /// What is there of a room that comes by this move?
+    Arrived {
+        group: u64,
+        room: RoomName,
+        word: u64,
+        reply: oneshot::Sender<Arrived>,
+    },
+    /// A call to another group brought something.
+    Line {
+        group: u64,
+        life: Life,
+        input: mover::Input,
+    },
     /// Under the same: the room's state, as new as anybody has been told of.
     Read {
         group: u64,
@@ -102,14 +148,19 @@ pub(crate) struct Port {
     asked: mpsc::Sender<Ask>,
     /// The groups as a controller told them last.
     pub(super) told: watch::Sender<Arc<control::Groups>>,
+    /// The rooms that are to move, as a controller told them last.
+    pub(super) moves: watch::Sender<Arc<control::Moves>>,
     /// Which node a member is on.
     fellows: RwLock<HashMap<(u64, Member), NodeId>>,
-    status: Mutex<Vec<control::GroupStatus>>,
+    status: Mutex<Status>,
     records: Mutex<Vec<control::PlacementGroup>>,
     /// The node is about to stop: others shall lead.
     pub(super) resign: Notify,
     host: Mutex<Option<Start>>,
 }
+
+/// What a controller is told of groups.
+pub(crate) type Status = (Vec<control::GroupStatus>, Vec<control::MoveStatus>);
 
 /// What the host begins with.
 pub(super) struct Start {
@@ -127,6 +178,7 @@ impl Port {
             heard,
             asked,
             told: watch::Sender::default(),
+            moves: watch::Sender::default(),
             fellows: RwLock::default(),
             status: Mutex::default(),
             records: Mutex::default(),
@@ -150,6 +202,11 @@ impl Port {
     /// A controller told the groups.
     pub fn tell(&self, groups: control::Groups) {
         self.told.send_replace(Arc::new(groups));
+    }
+
+    /// A controller told which rooms are to move.
+    pub fn tell_moves(&self, moves: control::Moves) {
+        self.moves.send_replace(Arc::new(moves));
     }
 
     /// Lets others lead, as far as they can.
@@ -187,14 +244,15 @@ impl Port {
         let _ = self.asked.send(ask).await;
     }
 
-    pub fn status(&self) -> Vec<control::GroupStatus> {
+    /// How the groups of this node are, and moves of rooms away from them.
+    pub fn status(&self) -> Status {
         self.status
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
-    pub(super) fn set_status(&self, status: Vec<control::GroupStatus>) {
+    pub(super) fn set_status(&self, status: Status) {
         *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
     }
 

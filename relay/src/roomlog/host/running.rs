@@ -12,6 +12,7 @@ use longspan_proto::{
     time::Time,
     wire::{
         envelope::{Class, Envelope},
+        moving::LogId,
         room::Answer,
     },
 };
@@ -22,14 +23,16 @@ use super::{
     super::{
         Snapshot,
         group::{Group, Input, Member, Output, Packet, Persist, Role, Unserved},
-        machine::Command,
+        machine::{Command, Whereabouts},
+        mover::Mover,
         refusal::Refusal,
         room,
         tracks::Tracks,
     },
     Life,
     beats::Beats,
-    port::{Ask, Entered, NotHere, Standing, lost},
+    moves::Lines,
+    port::{Ask, Place, Port, Standing, lost},
     record::Record,
     wall_ms,
 };
@@ -57,17 +60,20 @@ pub(super) struct Running {
     /// Which member this node was before.
     ended: Option<Member>,
     /// None: halted.
-    group: Option<Group>,
-    halted: String,
+    pub(super) group: Option<Group>,
+    /// What it does about rooms that move, and its calls to other groups for that.
+    pub(super) mover: Mover,
+    pub(super) lines: Lines,
+    pub(super) halted: String,
     token: u64,
     waiting: HashMap<u64, Waiting>,
-    standing: watch::Sender<Standing>,
+    pub(super) standing: watch::Sender<Standing>,
     /// That changed since it was asked last.
-    turned: bool,
+    pub(super) turned: bool,
     /// What leaves a leader.
-    tracks: Tracks,
+    pub(super) tracks: Tracks,
     /// Rooms that calls were opened to since this node leads.
-    rooms: HashMap<RoomName, Arc<()>>,
+    pub(super) rooms: HashMap<RoomName, watch::Sender<Place>>,
     /// Numbers of ephemeral messages that were answered and that the log does not know of yet: it
     /// would take them for lost. At most one range a session; they go into the log before the next
     /// word of their session, or at the next sweep.
@@ -85,10 +91,10 @@ impl Running {
         ended: Option<Member>,
         life: Life,
         group: Group,
-        handle: Handle,
+        node: (Handle, Arc<Port>),
     ) -> Running {
         let role = group.role();
-        let mut running = Running::halted(record, me, ended, life, String::new(), handle);
+        let mut running = Running::halted(record, me, ended, life, String::new(), node);
         running.group = Some(group);
         running.stand(role);
         running
@@ -101,9 +107,15 @@ impl Running {
         ended: Option<Member>,
         life: Life,
         why: String,
-        handle: Handle,
+        (handle, port): (Handle, Arc<Port>),
     ) -> Running {
+        let log = LogId {
+            group: record.id,
+            era: record.era,
+        };
         Running {
+            mover: Mover::new(log),
+            lines: Lines::new(handle.clone(), port, record.id, life),
             life,
             record,
             me,
@@ -152,7 +164,9 @@ impl Running {
     }
 
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.group.as_ref().map(Group::poll_timeout)
+        let group = self.group.as_ref().map(Group::poll_timeout);
+        let mover = group.and_then(|_| self.mover.poll_timeout());
+        group.into_iter().chain(mover).min()
     }
 
     pub fn handle_timeout(&mut self, now: Time) {
@@ -170,6 +184,15 @@ impl Running {
     /// Does what was put out; what is to be written is given back.
     pub fn settle(&mut self, places: &Places<'_>) -> Vec<Persist> {
         let mut writes = Vec::new();
+        loop {
+            self.put_out(places, &mut writes);
+            if !self.look_at_moves(places.now) {
+                return writes;
+            }
+        }
+    }
+
+    fn put_out(&mut self, places: &Places<'_>, writes: &mut Vec<Persist>) {
         while let Some(output) = self.group.as_mut().and_then(Group::poll_output) {
             match output {
                 Output::Send(packet) => self.send(places.peers, &packet),
@@ -187,7 +210,6 @@ impl Running {
                 Output::Halted { why } => self.halt(why),
             }
         }
-        writes
     }
 
     fn send(&self, peers: &Peers, packet: &Packet) {
@@ -242,6 +264,7 @@ impl Running {
             "a member of a placement group halts"
         );
         self.halted = why;
+        self.lines.clear();
         let generation = self.standing.borrow().generation;
         self.stand(Role {
             leader: None,
@@ -260,6 +283,20 @@ impl Running {
         // Whoever asked may be gone: then nobody hears the answer.
         match ask {
             Ask::Enter { room, reply, .. } => drop(reply.send(self.enter(now, room))),
+            Ask::Lead { reply, .. } => drop(reply.send(self.lead())),
+            Ask::Arrived {
+                room, word, reply, ..
+            } => {
+                let machine = self.group.as_ref().map(Group::machine);
+                if let Some(machine) = machine {
+                    let _ = reply.send(machine.arrived(&room, word));
+                }
+            }
+            Ask::Line { life, input, .. } => {
+                if life == self.life {
+                    self.move_on(now, input);
+                }
+            }
             Ask::Do {
                 generation,
                 command,
@@ -307,33 +344,6 @@ impl Running {
         self.token
     }
 
-    fn enter(&mut self, now: Time, room: RoomName) -> Result<Entered, NotHere> {
-        let standing = self.standing.borrow().clone();
-        let Some(group) = &self.group else {
-            return Err(NotHere::Unavailable(format!("halted: {}", self.halted)));
-        };
-        if !standing.leads {
-            return Err(match (standing.elsewhere, group.role().leader) {
-                (None, None) => NotHere::Leaderless(self.standing.subscribe()),
-                (node, _) => NotHere::Elsewhere(node),
-            });
-        }
-        let held = self.rooms.entry(room.clone()).or_insert_with(|| {
-            // From here on each message goes into the track when it is given its place.
-            let known = group.machine().room(&room);
-            self.tracks.begin(&room, standing.generation);
-            if let Some(known) = known {
-                self.tracks.retained(&room, now, known);
-            }
-            Arc::default()
-        });
-        Ok(Entered {
-            generation: standing.generation,
-            standing: self.standing.subscribe(),
-            _room: held.clone(),
-        })
-    }
-
     fn command(
         &mut self,
         now: Time,
@@ -342,7 +352,11 @@ impl Running {
     ) {
         let of = match &command {
             Command::Publish(message) if message.class == Class::Ephemeral => {
-                let _ = reply.send(Ok(Some(self.ephemeral(now, message.clone()))));
+                let answer = match self.place(&message.room) {
+                    Place::Here => Ok(Some(self.ephemeral(now, message.clone()))),
+                    Place::Moving => Err(Unserved::Moving),
+                };
+                let _ = reply.send(answer);
                 return;
             }
             Command::Publish(message) => Some((message.room.clone(), message.session)),
@@ -353,10 +367,7 @@ impl Running {
                 self.beats.heard(now, room.clone(), roster.session);
                 None
             }
-            Command::Retain { .. }
-            | Command::Forget { .. }
-            | Command::Lapse { .. }
-            | Command::Count { .. } => None,
+            _ => None,
         };
         if let Some(of) = of
             && let Some((first, last)) = self.passed.remove(&of)
@@ -389,6 +400,22 @@ impl Running {
             self.propose(now, NOBODY, command);
         }
         any
+    }
+
+    /// Puts something into the log that nobody waits for.
+    pub(super) fn put(&mut self, now: Time, command: Command) {
+        self.propose(now, NOBODY, command);
+    }
+
+    /// What the log is to know of a room before it is closed: numbers of ephemeral messages.
+    pub(super) fn put_passed(&mut self, now: Time, room: &RoomName) {
+        let of = self.passed.keys().filter(|(name, _)| name == room);
+        let of: Vec<(RoomName, SessionId)> = of.cloned().collect();
+        for of in of {
+            if let Some((first, last)) = self.passed.remove(&of) {
+                self.pass_over(now, of, first, last);
+            }
+        }
     }
 
     fn propose(&mut self, now: Time, token: u64, command: Command) {
@@ -472,6 +499,10 @@ impl Running {
             return;
         };
         let machine = self.group.as_ref().map(Group::machine);
+        if machine.is_some_and(|m| matches!(m.whereabouts(&room), Whereabouts::Away(_))) {
+            let _ = reply.send(Err(Unserved::Moving));
+            return;
+        }
         let room = machine.and_then(|machine| machine.room(&room));
         let state = room.map_or_else(Snapshot::default, |room| room.snapshot());
         let _ = reply.send(Ok(state));
@@ -507,7 +538,7 @@ impl Running {
         let held = |room| {
             rooms
                 .get(room)
-                .is_some_and(|held| Arc::strong_count(held) > 1)
+                .is_some_and(|place| place.receiver_count() > 0)
         };
         let unused: Vec<Command> = group
             .machine()

@@ -18,7 +18,7 @@ const BATCH: usize = 1_024;
 
 /// Which life of a group a write is of: one that was begun anew counts from the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Life(pub u64);
+pub(crate) struct Life(pub u64);
 
 /// What became of writes.
 #[derive(Debug)]

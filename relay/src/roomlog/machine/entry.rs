@@ -3,7 +3,12 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use longspan_proto::{
     ids::{RoomName, SessionId},
-    wire::{Error, Reader, Writer, envelope::Envelope, roster::Roster},
+    wire::{
+        Error, Reader, Writer,
+        envelope::Envelope,
+        moving::{LogId, Moved, PART},
+        roster::Roster,
+    },
 };
 
 use super::super::room::Retention;
@@ -76,6 +81,63 @@ pub enum Command {
         /// The room.
         room: RoomName,
     },
+    /// The room is to be moved: nothing changes in it from here on, unless the move is taken back.
+    Close {
+        /// The room.
+        room: RoomName,
+        /// Where to, and by which move.
+        to: Moved,
+        /// This very log, for a room that began in it.
+        log: LogId,
+    },
+    /// This move of the room is over, or will never be: the room stays.
+    Reopen {
+        /// The room.
+        room: RoomName,
+        /// Which move.
+        word: u64,
+    },
+    /// The other group has all of the closed room: it is the other's from here on.
+    Gone {
+        /// The room.
+        room: RoomName,
+        /// By which move.
+        word: u64,
+    },
+    /// The other group knows how the move ended.
+    Settled {
+        /// The room.
+        room: RoomName,
+        /// Which move.
+        word: u64,
+    },
+    /// A part of a room that is to come.
+    Part {
+        /// The room.
+        room: RoomName,
+        /// By which move.
+        word: u64,
+        /// Which part, from 0.
+        index: u64,
+        /// It is the last.
+        last: bool,
+        /// At most 16 KB.
+        bytes: Bytes,
+    },
+    /// The room that came is this group's from here on.
+    Open {
+        /// The room.
+        room: RoomName,
+        /// By which move.
+        word: u64,
+    },
+    /// The room that was to come stays where it is.
+    Drop {
+        /// The room.
+        room: RoomName,
+        /// By which move.
+        word: u64,
+    },
 }
 
 impl Entry {
@@ -134,6 +196,29 @@ impl Entry {
                 out.put_u8(8);
                 put_room(&mut out, room);
             }
+            Command::Close { room, to, log } => {
+                out.put_u8(9);
+                put_room(&mut out, room);
+                to.encode(&mut out);
+                log.encode(&mut out);
+            }
+            Command::Reopen { room, word } => put_word(&mut out, 10, room, *word),
+            Command::Gone { room, word } => put_word(&mut out, 11, room, *word),
+            Command::Settled { room, word } => put_word(&mut out, 12, room, *word),
+            Command::Part {
+                room,
+                word,
+                index,
+                last,
+                bytes,
+            } => {
+                put_word(&mut out, 13, room, *word);
+                out.varint(*index);
+                out.put_u8(u8::from(*last));
+                out.prefixed(bytes);
+            }
+            Command::Open { room, word } => put_word(&mut out, 14, room, *word),
+            Command::Drop { room, word } => put_word(&mut out, 15, room, *word),
         }
         out.freeze()
     }
@@ -175,6 +260,28 @@ impl Entry {
             8 => Command::Count {
                 room: get_room(&mut r)?,
             },
+            9 => Command::Close {
+                room: get_room(&mut r)?,
+                to: Moved::decode(&mut r)?,
+                log: LogId::decode(&mut r)?,
+            },
+            kind @ 10..=15 => {
+                let (room, word) = (get_room(&mut r)?, r.varint("word")?);
+                match kind {
+                    10 => Command::Reopen { room, word },
+                    11 => Command::Gone { room, word },
+                    12 => Command::Settled { room, word },
+                    13 => Command::Part {
+                        room,
+                        word,
+                        index: r.varint("index")?,
+                        last: r.u8("last")? != 0,
+                        bytes: r.bytes("part", PART)?,
+                    },
+                    14 => Command::Open { room, word },
+                    _ => Command::Drop { room, word },
+                }
+            }
             value => {
                 return Err(Error::Unknown {
                     what: "command",
@@ -184,6 +291,12 @@ impl Entry {
         };
         Ok(Entry { at, command })
     }
+}
+
+fn put_word(out: &mut BytesMut, kind: u8, room: &RoomName, word: u64) {
+    out.put_u8(kind);
+    put_room(out, room);
+    out.varint(word);
 }
 
 pub(super) fn put_room(out: &mut BytesMut, room: &RoomName) {

@@ -6,6 +6,7 @@
 //! and whoever was restored from a snapshot go one way.
 
 mod entry;
+mod moves;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -13,17 +14,20 @@ mod tests;
 use std::{collections::BTreeMap, time::Duration};
 
 use longspan_proto::{
-    ids::RoomName,
+    ids::{RoomName, SessionId},
     time::Time,
     wire::{
         envelope::{Class, Envelope},
+        moving::Came,
         room::Answer,
         roster::Roster,
     },
 };
 
+use self::moves::{Leaving, Moves};
 pub use self::{
     entry::{Command, Entry},
+    moves::{MAX_ROOM, Whereabouts},
     snapshot::MAX_SNAPSHOT,
 };
 use super::{GROUP, Limits, Refusal, Room};
@@ -36,7 +40,9 @@ pub struct Machine {
     /// Places up to here may have been given in rooms that are forgotten.
     floor: u64,
     rooms: BTreeMap<RoomName, Held>,
-    /// What the rooms cost together.
+    /// Rooms that are on their way to or from another group.
+    moves: Moves,
+    /// What the rooms cost together, those that are still to come included.
     cost: usize,
 }
 
@@ -45,6 +51,12 @@ struct Held {
     room: Room,
     /// Its last use, by the log's time in ms.
     used: u64,
+    /// The newest move of the room that this group heard of; 0: none.
+    word: u64,
+    /// It began in another group, or was away meanwhile.
+    came: Option<Came>,
+    /// It is closed, and about to move.
+    leaving: Option<Leaving>,
 }
 
 /// What came of an entry.
@@ -54,8 +66,11 @@ pub struct Outcome {
     pub answer: Option<Answer>,
     /// What is to be published, in this order.
     pub published: Vec<Envelope>,
-    /// A room that is gone.
+    /// A room that is gone, or another took its place.
     pub forgotten: Option<RoomName>,
+    /// Nothing was done: the room is about to move, or is in another group. Whoever asked is to
+    /// ask again, wherever the room will be.
+    pub shut: bool,
 }
 
 impl Machine {
@@ -66,6 +81,7 @@ impl Machine {
             at: 0,
             floor: 0,
             rooms: BTreeMap::new(),
+            moves: Moves::default(),
             cost: 0,
         }
     }
@@ -112,7 +128,15 @@ impl Machine {
             answer: None,
             published: Vec::new(),
             forgotten: None,
+            shut: false,
         };
+        self.moves.tidy(self.at, &mut self.cost);
+        if let Some(room) = entry.command.used()
+            && self.is_shut(room)
+        {
+            outcome.shut = true;
+            return outcome;
+        }
         match entry.command {
             Command::Publish(message) => {
                 let (session, n) = (message.session, message.n);
@@ -185,6 +209,23 @@ impl Machine {
                     .published
                     .extend(self.change_known(&room, count).flatten());
             }
+            Command::Close { room, to, log } => self.close(&room, to, log),
+            Command::Reopen { room, word } => self.reopen(&room, word),
+            Command::Gone { room, word } => outcome.forgotten = self.gone(room, word),
+            Command::Settled { room, word } => self.moves.settled(&room, word),
+            Command::Part {
+                room,
+                word,
+                index,
+                last,
+                bytes,
+            } => {
+                if let Err(refusal) = self.take_part(&room, word, index, last, &bytes) {
+                    outcome.answer = Some(refusal.answer(SessionId([0; 16]), 0));
+                }
+            }
+            Command::Open { room, word } => outcome.forgotten = self.open(room, word),
+            Command::Drop { room, word } => self.moves.drop(&room, word, &mut self.cost),
         }
         outcome
     }
@@ -258,6 +299,9 @@ impl Machine {
         let held = self.rooms.entry(name.clone()).or_insert_with(|| Held {
             room: Room::new(limits.clone(), floor),
             used: 0,
+            word: 0,
+            came: None,
+            leaving: None,
         });
         let before = if new { 0 } else { cost(name, &held.room) };
         held.used = self.at;
@@ -296,9 +340,16 @@ impl Machine {
         if held.used > unused_since || held.room.edges().next().is_some() {
             return false;
         }
-        self.cost -= cost(name, &held.room);
         self.floor = self.floor.max(held.room.seq().next_multiple_of(GROUP));
-        self.rooms.remove(name);
+        self.let_go(name)
+    }
+
+    /// Removes a room; whether there was one.
+    fn let_go(&mut self, name: &RoomName) -> bool {
+        let Some(held) = self.rooms.remove(name) else {
+            return false;
+        };
+        self.cost -= cost(name, &held.room);
         true
     }
 }

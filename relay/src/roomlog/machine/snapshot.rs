@@ -7,12 +7,15 @@ use bytes::{BufMut, Bytes, BytesMut};
 use longspan_proto::wire::{Error, Reader, Writer};
 
 use super::{
-    Held, Limits, Machine, Room, cost,
+    Held, Limits, Machine, Moves, Room, cost,
     entry::{get_room, put_room},
+    moves,
 };
 
 /// The first byte. Another one is refused: a member must not guess.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
+/// As before, and its rooms stay where they are.
+const WITHOUT_MOVES: u8 = 2;
 /// As before, and its rooms know of no presence and of no member's share.
 const WITHOUT_PRESENCE: u8 = 1;
 
@@ -24,7 +27,12 @@ impl Machine {
     /// The whole state.
     pub fn snapshot(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(self.cost / 2);
-        out.put_u8(VERSION);
+        // Members that know of no moves read what has none.
+        let version = match self.has_moves() {
+            true => VERSION,
+            false => WITHOUT_MOVES,
+        };
+        out.put_u8(version);
         put_limits(&mut out, &self.limits);
         out.varint(self.at);
         out.varint(self.floor);
@@ -33,9 +41,15 @@ impl Machine {
         for (name, held) in &self.rooms {
             put_room(&mut out, name);
             out.varint(held.used);
+            if version == VERSION {
+                held.encode_move(&mut out);
+            }
             one.clear();
             held.room.encode(&mut one);
             out.prefixed(&one);
+        }
+        if version == VERSION {
+            self.moves.encode(&mut out);
         }
         out.freeze()
     }
@@ -52,7 +66,7 @@ impl Machine {
         let mut r = Reader::new(bytes);
         let version = r.u8("snapshot's version")?;
         match version {
-            VERSION | WITHOUT_PRESENCE => {}
+            VERSION | WITHOUT_MOVES | WITHOUT_PRESENCE => {}
             value => {
                 return Err(Error::Unknown {
                     what: "snapshot's version",
@@ -66,9 +80,24 @@ impl Machine {
         for _ in 0..r.varint_up_to("rooms", machine.limits.rooms as u64)? {
             let name = get_room(&mut r)?;
             let used = r.varint("used")?;
+            let (word, came, leaving) = match version {
+                VERSION => moves::decode_move(&mut r)?,
+                _ => (0, None, None),
+            };
             let room = Room::decode(&machine.limits, r.bytes("room", MAX_SNAPSHOT)?)?;
             machine.cost += cost(&name, &room);
-            machine.rooms.insert(name, Held { room, used });
+            let held = Held {
+                room,
+                used,
+                word,
+                came,
+                leaving,
+            };
+            machine.rooms.insert(name, held);
+        }
+        if version == VERSION {
+            machine.moves = Moves::decode(&machine.limits, &mut r)?;
+            machine.cost += machine.moves.cost();
         }
         Ok(machine)
     }

@@ -416,8 +416,8 @@ fn golden_bytes() {
     .concat();
     assert_eq!(entry.encode(), golden);
     assert_eq!(Entry::decode(golden.into()), Ok(entry));
-    let unknown = Entry::decode(Bytes::from_static(b"\x00\x09")).unwrap_err();
-    assert_eq!(unknown.to_string(), "command 9 is not known");
+    let unknown = Entry::decode(Bytes::from_static(b"\x00\x10")).unwrap_err();
+    assert_eq!(unknown.to_string(), "command 16 is not known");
     let room = room(1);
     for (command, golden) in [
         (
