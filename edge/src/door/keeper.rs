@@ -18,7 +18,7 @@ pub enum Door {
     Stopping,
 }
 
-/// See the [module](self).
+/// Knows what the directory says of this edge, and whether it stops.
 #[derive(Debug, Default)]
 pub struct Keeper {
     /// Until when those who are here may stay, while an operator drains the edge.
