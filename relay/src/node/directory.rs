@@ -206,6 +206,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_asked_of_a_node_is_told() {
+        let drains = NodeInfo {
+            draining: true,
+            drain_left: Duration::from_secs(600),
+            ..crate::node::tests::info("drains")
+        };
+        let cordoned = NodeInfo {
+            cordoned: true,
+            ..crate::node::tests::info("cordoned")
+        };
+        let nodes = [&drains, &cordoned].map(NodeInfo::to_control).to_vec();
+        let directory = Directory::from_control(control::Directory { nodes });
+        assert_eq!(directory.get(&drains.id), Some(&drains));
+        assert_eq!(directory.get(&cordoned.id), Some(&cordoned));
+    }
+
+    #[test]
     fn beijing_is_a_thousand_kilometres_from_shanghai() {
         let km = distance_km(39.90, 116.41, 31.23, 121.47);
         assert!((1_060.0..1_075.0).contains(&km), "{km}");
