@@ -11,6 +11,7 @@ use crate::{
     auth::{self, Access, Auth, Verb},
     clock::wall_seconds,
     config::{Config, Limits},
+    door::Doors,
     gateway::Listener,
     http,
     live::Live,
@@ -70,6 +71,7 @@ pub(crate) struct Shared {
     pub(crate) rooms: Arc<Rooms>,
     pub(crate) live: Arc<Live>,
     publications: Arc<Publications>,
+    pub(crate) doors: Arc<Doors>,
     pub(crate) tasks: TaskTracker,
     /// Cancelled when the edge stops.
     pub(crate) stop: CancellationToken,
@@ -83,6 +85,7 @@ impl Shared {
         stream: Stream,
         protocol: &'static str,
     ) -> Result<Publication, Refused> {
+        self.doors.enter_by_rtmp()?;
         let room = self.rooms.get(&access.room)?;
         let (node, identity) = (&self.node, &access.identity);
         let claimed =
@@ -170,10 +173,12 @@ impl Edge {
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
         let rooms = Arc::new(Rooms::new(node.handle(), limits.rooms, limits.linger));
+        let doors = Arc::new(Doors::new(node.handle()));
         let live = Live::new(
             node.handle(),
             rooms.clone(),
             limits,
+            doors.clone(),
             tasks.clone(),
             stop.clone(),
         );
@@ -187,6 +192,7 @@ impl Edge {
             rooms,
             live: Arc::new(live),
             publications: Arc::new(Publications::new(limits.publishers)),
+            doors,
             tasks,
             stop,
         };
@@ -227,7 +233,13 @@ impl Edge {
         tasks.spawn(http::serve(shared.clone(), http, router));
         tasks.spawn(rtmp_server::serve(shared.clone(), rtmp));
         tasks.spawn(sweep(shared.clone()));
-        shutdown.cancelled().await;
+        let (doors, heeding) = (shared.doors.clone(), messages.clone());
+        tokio::select! {
+            () = doors.keep() => {}
+            () = heeding.heed() => {}
+            () = shutdown.cancelled() => {}
+        }
+        doors.stop();
         messages.leave().await;
         shared.stop.cancel();
         tasks.close();
@@ -249,6 +261,7 @@ fn messages(shared: &Arc<Shared>) -> Arc<Messages> {
         shared.rooms.clone(),
         shared.limits.messages,
         Arc::new(move |token, room| door.auth.admit(token, room, Verb::Join, wall_seconds())),
+        shared.doors.clone(),
         shared.tasks.clone(),
         shared.stop.clone(),
     ))

@@ -1,12 +1,14 @@
 //! An edge: user protocols in and out, on top of an embedded forwarding node. See ARCHITECTURE.md.
 //!
-//! Pure: [`media`], [`rtmp`], [`flv`], [`fmp4`], [`hls`], [`auth`], [`grants`], [`live::ring`].
+//! Pure: [`media`], [`rtmp`], [`flv`], [`fmp4`], [`hls`], [`auth`], [`grants`], [`live::ring`],
+//! [`door`].
 //! Around them [`Edge`] drives the listeners, the streams watched here ([`live`]) and the streams
 //! published here ([`publish`]).
 
 pub mod auth;
 mod clock;
 mod config;
+pub mod door;
 mod edge;
 pub mod flv;
 pub mod fmp4;

@@ -40,6 +40,8 @@ pub async fn run(
     let mut wait = RETRY.0;
     let running = async {
         loop {
+            // It is nobody whom a drain may cost anything: it goes, and comes back.
+            edge.shared().doors.opened().await;
             match publish(&edge, &room, &stream, &file).await {
                 Ok(generation) => {
                     tracing::info!(%room, %stream, %generation, "the sample lost its stream");
@@ -83,6 +85,11 @@ async fn publish(
                 Fate::Forgotten => return Ok(publication.generation()),
             },
             () = sleep_until(begun + due) => {}
+            () = edge.shared().doors.closing() => {
+                let generation = publication.generation();
+                publication.release().await;
+                return Ok(generation);
+            }
         }
         if let Err(error) = take(&mut publication, tag) {
             publication.release().await;

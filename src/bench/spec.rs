@@ -167,6 +167,8 @@ impl Known {
             version: String::new(),
             attached: self.attached.clone(),
             draining: false,
+            cordoned: false,
+            drain_left: Duration::ZERO,
         }
     }
 }

@@ -22,9 +22,9 @@ pub enum Verb {
         #[command(flatten)]
         watch: Watch,
     },
-    /// No path crosses a relay any more
+    /// No path crosses a relay any more, or nobody is sent to an edge any more
     Cordon {
-        /// The relay
+        /// The relay or edge
         id: String,
         #[command(flatten)]
         why: Why,
@@ -33,7 +33,7 @@ pub enum Verb {
     },
     /// Takes a cordon back
     Uncordon {
-        /// The relay
+        /// The relay or edge
         id: String,
         #[command(flatten)]
         why: Why,
@@ -41,7 +41,7 @@ pub enum Verb {
     Drain(drain::Drain),
     /// Takes a drain back
     Undrain {
-        /// The relay
+        /// The relay or edge
         id: String,
         #[command(flatten)]
         why: Why,

@@ -87,6 +87,7 @@ impl Why {
             reason,
             owner,
             ttl,
+            force: false,
         })
     }
 }
@@ -100,6 +101,8 @@ struct NodeBody {
     deadline_s: Option<f64>,
     #[serde(default)]
     dry_run: bool,
+    #[serde(default)]
+    force: bool,
 }
 
 /// `POST /nodes/ID/cordon|uncordon|drain|undrain`
@@ -111,13 +114,17 @@ pub async fn node(
     let id: NodeId = parsed(&id)?;
     let verb = one_of(&verb, &["cordon", "uncordon", "drain", "undrain"])?;
     let body: NodeBody = read(&body)?;
-    if verb != "drain" && (body.dry_run || body.deadline_s.is_some()) {
-        return Err(Failure::bad("dry_run and deadline_s belong to drain only"));
+    if verb != "drain" && (body.dry_run || body.force || body.deadline_s.is_some()) {
+        return Err(Failure::bad(
+            "dry_run, force and deadline_s belong to drain only",
+        ));
     }
     if body.dry_run {
-        let plan = app.look(move |state| state.view_drain(&id)).await?;
-        let plan = plan.map_err(failure)?;
-        return Ok(Json(json!(plan)));
+        let plan = app.look(move |state| match state.is_edge(&id) {
+            true => state.view_edge_drain(&id).map(|plan| json!(plan)),
+            false => state.view_drain(&id).map(|plan| json!(plan)),
+        });
+        return Ok(Json(plan.await?.map_err(failure)?));
     }
     let deadline = match body.deadline_s {
         None => DEADLINE,
@@ -136,7 +143,9 @@ pub async fn node(
         owner: body.owner,
         ttl_s: body.ttl_s,
     };
-    apply(&app, why.change(Target::Node(id), ask)?).await
+    let mut change = why.change(Target::Node(id), ask)?;
+    change.force = body.force;
+    apply(&app, change).await
 }
 
 #[derive(Debug, Deserialize)]

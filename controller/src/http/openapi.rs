@@ -22,20 +22,20 @@ type Change = (
 pub const CHANGES: &[Change] = &[
     (
         "/nodes/{id}/cordon",
-        "No path crosses the relay any more.",
-        &[("id", "The relay.")],
+        "No path crosses the relay any more; nobody is sent to the edge any more.",
+        &[("id", "The relay or edge.")],
         &[],
     ),
     (
         "/nodes/{id}/uncordon",
         "Takes a cordon back.",
-        &[("id", "The relay.")],
+        &[("id", "The relay or edge.")],
         &[],
     ),
     (
         "/nodes/{id}/drain",
-        "Everything moves away from the relay; its `state` is `drained` when nothing is left.",
-        &[("id", "The relay.")],
+        "Everything moves away from the relay or edge; its `state` is `drained` when nothing is left.",
+        &[("id", "The relay or edge.")],
         &[
             (
                 "deadline_s",
@@ -43,12 +43,17 @@ pub const CHANGES: &[Change] = &[
                 "When it should be empty; 600 if not given.",
             ),
             ("dry_run", "boolean", "Only tells what would move."),
+            (
+                "force",
+                "boolean",
+                "Also an edge whose members no other edge takes.",
+            ),
         ],
     ),
     (
         "/nodes/{id}/undrain",
         "Takes a drain back.",
-        &[("id", "The relay.")],
+        &[("id", "The relay or edge.")],
         &[],
     ),
     (

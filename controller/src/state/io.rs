@@ -264,6 +264,8 @@ pub struct Change {
     pub owner: String,
     /// For how long; none: until it is taken back.
     pub ttl: Option<Duration>,
+    /// Also where somebody is left without a place: an edge is drained and no other takes its members.
+    pub force: bool,
 }
 
 /// What is asked.

@@ -13,8 +13,8 @@ use longspan_topology::{
 };
 
 use super::{
-    Call, Close, Conn, DIRECTORY_EVERY, Event, Join, Node, Now, Output, Said, State, key::Key,
-    record, sync::Purpose,
+    Call, Close, Conn, DIRECTORY_EVERY, Event, Join, Node, Now, Output, Said, State, edges,
+    key::Key, record, sync::Purpose,
 };
 use crate::{routes::Member, store::LeaseId};
 
@@ -104,9 +104,7 @@ impl State {
         self.sync(&id);
         self.membership_changed(now);
         if !holds_table || self.settling.until().is_none() {
-            let known = control::Directory {
-                nodes: self.directory().to_vec(),
-            };
+            let known = self.directory_now();
             self.say(conn, to_node::Message::Directory(known));
         }
         self.tell_its_groups(&id);
@@ -247,20 +245,27 @@ impl State {
     /// All nodes, as they are told of each other.
     pub(super) fn directory(&mut self) -> &[control::Node] {
         if self.directory.is_empty() {
-            self.directory = Arc::new(
-                self.nodes
-                    .values()
-                    .map(|n| told(&n.info, self.overrides.is_draining(&n.info.id)))
-                    .collect(),
-            );
+            let nodes = self.nodes.values();
+            self.directory = Arc::new(nodes.map(|node| told(&node.info)).collect());
         }
         &self.directory
     }
 
+    /// The same with what operators ask of them now.
+    fn directory_now(&mut self) -> control::Directory {
+        let unix_ms = self.now.unix_ms;
+        let mut nodes = self.directory().to_vec();
+        for (id, asked) in self.overrides.of_nodes() {
+            if let Some(entry) = nodes.iter_mut().find(|entry| entry.id == id.as_str()) {
+                edges::put(entry, asked, unix_ms);
+            }
+        }
+        control::Directory { nodes }
+    }
+
     pub(super) fn tell_directory(&mut self) {
         self.directory_due = None;
-        let nodes = self.directory().to_vec();
-        let message = to_node::Message::Directory(control::Directory { nodes });
+        let message = to_node::Message::Directory(self.directory_now());
         let conns: Vec<Conn> = self.conns.keys().copied().collect();
         for conn in conns {
             self.say(conn, message.clone());
@@ -326,7 +331,7 @@ impl State {
 }
 
 /// A node as other nodes are told of it.
-fn told(info: &record::Node, draining: bool) -> control::Node {
+fn told(info: &record::Node) -> control::Node {
     let role = match info.role {
         Role::Relay => control::Role::Relay,
         Role::Edge => control::Role::Edge,
@@ -347,7 +352,8 @@ fn told(info: &record::Node, draining: bool) -> control::Node {
         admin_url: info.admin.clone(),
         version: info.version.clone(),
         attached: info.attached.iter().map(ToString::to_string).collect(),
-        draining,
+        // What is asked of it is put in when it is told.
+        ..control::Node::default()
     }
 }
 

@@ -17,6 +17,7 @@
 //!   ends.
 
 mod claims;
+mod edges;
 mod event;
 mod groups;
 mod holders;
@@ -53,6 +54,7 @@ use crate::{
     routes::Router,
     store::{LeaseId, Revision},
 };
+pub use edges::{EdgeDrainPlan, Load};
 pub use event::Event;
 pub use groups::{GroupMemberView, GroupView, NodeGroup};
 pub use io::{

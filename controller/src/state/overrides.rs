@@ -49,6 +49,16 @@ impl Overrides {
         self.in_force.iter()
     }
 
+    /// What is asked of nodes.
+    pub fn of_nodes(&self) -> impl Iterator<Item = (&NodeId, &record::Override)> {
+        self.in_force
+            .iter()
+            .filter_map(|(target, asked)| match target {
+                Target::Node(id) => Some((id, asked)),
+                _ => None,
+            })
+    }
+
     /// What is asked of a node.
     pub fn node(&self, node: &NodeId) -> Option<&record::Override> {
         self.in_force.get(&Target::Node(node.clone()))
@@ -156,6 +166,13 @@ impl State {
             return Err(Unchanged::Refused(format!("{} is {why}", change.target)));
         };
         self.check_target(&change.target, what)?;
+        if let (Target::Node(id), Wish::Drain { .. }) = (&change.target, what)
+            && let Some(edge) = self.nodes.get(id).filter(|node| !node.is_relay())
+            && !change.force
+            && !self.overrides.is_draining(id)
+        {
+            self.check_edge_drain(edge).map_err(Unchanged::Refused)?;
+        }
         let limit = self.limits.overrides;
         if before.is_none() && self.overrides.in_force.len() >= limit {
             let what = "overrides";
@@ -179,13 +196,7 @@ impl State {
             None => Err(self.no_node(id)),
         };
         match target {
-            Target::Node(id) => match node(id)?.is_relay() {
-                true => Ok(()),
-                false => Err(Unchanged::Refused(format!(
-                    "{id} is an edge: it carries nothing for others, so only relays are cordoned \
-                     and drained"
-                ))),
-            },
+            Target::Node(id) => node(id).map(|_| ()),
             Target::Cordon(link) | Target::Cost(link) => {
                 node(&link.from)?;
                 node(&link.to)?;
@@ -380,6 +391,7 @@ impl Change {
             reason: "its time is over".into(),
             owner: String::new(),
             ttl: None,
+            force: false,
         }
     }
 

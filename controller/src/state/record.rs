@@ -243,9 +243,10 @@ pub struct Override {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Wish {
-    /// No path crosses the node, or takes the link.
+    /// No path crosses the relay, or takes the link; nobody is sent to the edge.
     Cordon,
-    /// No path crosses the node while there is another way; what crosses it now moves away.
+    /// No path crosses the relay while there is another way; what crosses it now moves away. The
+    /// edge takes nobody new, and sends those who are there elsewhere.
     Drain {
         /// When it should be empty, Unix ms.
         deadline_ms: u64,

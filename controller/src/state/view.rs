@@ -6,7 +6,7 @@ use serde::Serialize;
 use longspan_topology::routes::Path;
 
 use super::{
-    GroupView, MoveView, NodeGroup, State, Status, Unchanged, key::Target, members,
+    GroupView, Load, MoveView, NodeGroup, State, Status, Unchanged, key::Target, members,
     members::TableState, record,
 };
 use crate::routes::{Explained, LinkView, NodeOverride};
@@ -36,6 +36,9 @@ pub struct NodeView {
     pub edges: usize,
     /// Rooms it serves.
     pub rooms: usize,
+    /// Who is at it.
+    #[serde(flatten)]
+    pub load: Load,
     /// The table it was pushed last, `era.election.n`.
     pub table_sent: Option<String>,
     /// The table it took last.
@@ -204,6 +207,7 @@ impl State {
                 groups,
                 edges: self.edges_at(&node.info.id).count(),
                 rooms: node.rooms.len(),
+                load: self.load(node),
                 table_sent: sent.map(members::shown),
                 table_acked: acked.map(members::shown),
                 table_refused: nacked
@@ -227,6 +231,9 @@ impl State {
 
     /// Whether nothing would be missed if it went.
     fn is_drained(&self, node: &super::Node) -> bool {
+        if !node.is_relay() {
+            return self.is_empty_edge(node);
+        }
         let idle = node.status.is_some_and(|s| s.subscriptions == 0);
         let id = &node.info.id;
         idle && !self.has_part(id) && self.edges_at(id).next().is_none()
@@ -245,7 +252,7 @@ impl State {
     pub fn view_drain(&self, relay: &NodeId) -> Result<DrainPlan, Unchanged> {
         let node = self.nodes.get(relay).ok_or_else(|| self.no_node(relay))?;
         if !node.is_relay() {
-            let why = format!("{relay} is an edge: only relays are drained");
+            let why = format!("{relay} is an edge: no path crosses it");
             return Err(Unchanged::Refused(why));
         }
         let mut router = self.router.clone();

@@ -238,7 +238,7 @@ async fn bad_input_is_refused_and_named() {
             "/api/v1/nodes/hk-edge-1/drain".into(),
             why(),
             409,
-            &["hk-edge-1 is an edge"],
+            &["hk-edge-1", "it is the only edge"],
         ),
         (
             format!("{link}/cost"),

@@ -1,4 +1,4 @@
-//! Errors as clients see them: `{"error":"slug","message":"…","limit":…}`.
+//! Errors as clients see them: `{"error":"slug","message":"…","limit":…,"alternatives":[…]}`.
 
 use axum::{
     Json,
@@ -9,7 +9,7 @@ use axum::{
 use longspan_proto::ids::NameError;
 use serde_json::json;
 
-use crate::{auth::Denied, live::WatchError, metrics::rejected, rooms::TooMany};
+use crate::{auth::Denied, door::GoingAway, live::WatchError, metrics::rejected, rooms::TooMany};
 
 /// A refusal. Counted by its slug when it is sent.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub(crate) struct ApiError {
     error: &'static str,
     message: String,
     limit: Option<usize>,
+    /// URLs of edges to ask instead.
+    alternatives: Option<Vec<String>>,
 }
 
 impl ApiError {
@@ -27,6 +29,7 @@ impl ApiError {
             error,
             message,
             limit: None,
+            alternatives: None,
         }
     }
 
@@ -44,6 +47,9 @@ impl IntoResponse for ApiError {
         let mut body = json!({ "error": self.error, "message": self.message });
         if let Some(limit) = self.limit {
             body["limit"] = limit.into();
+        }
+        if let Some(alternatives) = self.alternatives {
+            body["alternatives"] = alternatives.into();
         }
         let mut response = (self.status, Json(body)).into_response();
         let headers = response.headers_mut();
@@ -80,6 +86,17 @@ impl From<Denied> for ApiError {
     }
 }
 
+impl From<GoingAway> for ApiError {
+    fn from(away: GoingAway) -> ApiError {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        let refused = ApiError::new(status, "going_away", away.to_string());
+        ApiError {
+            alternatives: Some(away.alternatives),
+            ..refused
+        }
+    }
+}
+
 impl From<TooMany> for ApiError {
     fn from(error: TooMany) -> ApiError {
         WatchError::from(error).into()
@@ -88,10 +105,13 @@ impl From<TooMany> for ApiError {
 
 impl From<WatchError> for ApiError {
     fn from(error: WatchError) -> ApiError {
+        if let WatchError::GoingAway(away) = error {
+            return away.into();
+        }
         let (status, limit) = match &error {
             WatchError::UnknownStream { .. } => (StatusCode::NOT_FOUND, None),
             WatchError::Silent { .. } => (StatusCode::GATEWAY_TIMEOUT, None),
-            WatchError::Unavailable { .. } | WatchError::Stopping => {
+            WatchError::Unavailable { .. } | WatchError::Stopping | WatchError::GoingAway(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, None)
             }
             WatchError::TooManyViewers { limit }

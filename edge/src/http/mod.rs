@@ -168,6 +168,13 @@ impl<'a> Caller<'a> {
         bearer.or_else(|| self.query_token().map(|(_, token)| token))
     }
 
+    /// `skips=1` in the query: a member that need not be told of state that is written again. Not a
+    /// word of the conversation: edges refuse words that they do not know, and ignore queries.
+    pub(crate) fn skips(&self) -> bool {
+        let pairs = self.query.into_iter().flat_map(|query| query.split('&'));
+        pairs.into_iter().any(|pair| pair == "skips=1")
+    }
+
     /// The token in the query, and the name it has there.
     fn query_token(&self) -> Option<(&'a str, &'a str)> {
         self.query?

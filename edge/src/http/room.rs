@@ -12,7 +12,6 @@ use futures_util::{Stream as Events, future::join_all, stream};
 use longspan_proto::{
     control::{RoomState, StreamState},
     ids::{Generation, NodeId, RoomName, Stream},
-    wire::Role,
 };
 use longspan_relay::node::Directory;
 use serde_json::{Value, json};
@@ -21,6 +20,7 @@ use tokio::time::sleep;
 use super::{ApiError, App, Caller};
 use crate::{
     auth::Verb,
+    door::others,
     edge::Shared,
     live::{WatchError, Watched},
     media::TrackInfo,
@@ -181,10 +181,7 @@ fn steps(directory: &Directory, path: &[NodeId]) -> Vec<Value> {
 
 pub(super) async fn edges(State(shared): App) -> Json<Value> {
     let directory = shared.node.directory().borrow().clone();
-    let edges = directory
-        .nodes
-        .values()
-        .filter(|node| node.role == Role::Edge && !node.http_url.is_empty());
+    let edges = others::listed(&directory).into_iter();
     let edges: Vec<Value> = edges
         .map(|node| {
             json!({

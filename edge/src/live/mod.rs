@@ -38,6 +38,7 @@ use self::{follow::Follow, hub::Hub, peek::Peeks};
 use crate::{
     clock::Clock,
     config::Limits,
+    door::{Doors, GoingAway},
     media::Catalog,
     rooms::{Origin, Room, Rooms, TooMany, origin},
 };
@@ -82,6 +83,9 @@ pub enum WatchError {
     /// See [`TooMany`].
     #[error(transparent)]
     TooManyRooms(#[from] TooMany),
+    /// The edge takes nobody new.
+    #[error(transparent)]
+    GoingAway(#[from] GoingAway),
     /// The edge is stopping.
     #[error("this edge is stopping; use another one")]
     Stopping,
@@ -97,6 +101,7 @@ impl WatchError {
             WatchError::TooManyViewers { .. } => "too_many_viewers",
             WatchError::TooManyStreams { .. } => "too_many_streams",
             WatchError::TooManyRooms(_) => "too_many_rooms",
+            WatchError::GoingAway(_) => "going_away",
             WatchError::Stopping => "stopping",
         }
     }
@@ -114,6 +119,7 @@ pub struct Live {
     hubs: Mutex<HashMap<Key, Arc<Hub>>>,
     feeds: Mutex<HashMap<Key, Arc<Feed>>>,
     peeks: Peeks,
+    doors: Arc<Doors>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -123,6 +129,7 @@ impl Live {
         node: Handle,
         rooms: Arc<Rooms>,
         limits: Limits,
+        doors: Arc<Doors>,
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Live {
@@ -135,6 +142,7 @@ impl Live {
             hubs: Mutex::default(),
             feeds: Mutex::default(),
             peeks: Peeks::default(),
+            doors,
             tasks,
             stop,
         }
@@ -163,6 +171,10 @@ impl Live {
         stream: &Stream,
         format: Format,
     ) -> Result<Viewer, WatchError> {
+        match format {
+            Format::Rtmp => self.doors.enter_by_rtmp()?,
+            Format::Flv | Format::Mp4 => self.doors.enter()?,
+        }
         let limit = self.limits.viewers;
         let permit = self
             .permits
@@ -192,6 +204,7 @@ impl Live {
         if let Some(feed) = lock(&self.feeds).get(&key) {
             return Ok(feed.clone());
         }
+        self.doors.enter()?;
         let room = self.find(room, stream).await?;
         let mut feeds = lock(&self.feeds);
         if let Some(feed) = feeds.get(&key) {
@@ -202,8 +215,7 @@ impl Live {
         feeds.insert(key.clone(), feed.clone());
         let (live, task, follow) = (self.clone(), feed.clone(), self.follow(&room, stream));
         self.tasks.spawn(async move {
-            let stop = live.stop.clone();
-            stop.run_until_cancelled(task.run(follow, live.limits.hls_linger))
+            live.while_allowed(task.run(follow, live.limits.hls_linger))
                 .await;
             lock(&live.feeds).remove(&key);
         });
@@ -254,8 +266,7 @@ impl Live {
         gauge!("longspan_live_streams").set(hubs.len() as f64);
         let (live, task, follow) = (self.clone(), hub.clone(), self.follow(room, stream));
         self.tasks.spawn(async move {
-            let stop = live.stop.clone();
-            stop.run_until_cancelled(task.run(follow, live.limits.linger))
+            live.while_allowed(task.run(follow, live.limits.linger))
                 .await;
             task.close();
             let mut hubs = lock(&live.hubs);
@@ -263,6 +274,15 @@ impl Live {
             gauge!("longspan_live_streams").set(hubs.len() as f64);
         });
         Ok(hub)
+    }
+
+    /// Does a stream's task, unless the edge stops, or those who are here may not stay any longer.
+    async fn while_allowed(&self, task: impl Future<Output = ()>) {
+        tokio::select! {
+            () = task => {}
+            () = self.doors.over() => {}
+            () = self.stop.cancelled() => {}
+        }
     }
 
     fn check_room_for_more(&self, running: usize) -> Result<(), WatchError> {

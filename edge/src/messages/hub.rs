@@ -236,7 +236,7 @@ impl Hub {
                 self.overdue.notify_one();
             }
             idle = if empty { idle + TICK } else { Duration::ZERO };
-            if idle >= self.limits.linger && messages.forget(self) {
+            if idle >= messages.linger() && messages.forget(self) {
                 return;
             }
         }
@@ -283,8 +283,8 @@ impl Hub {
         match self.view(|view| member::next(view, &mut cursor)) {
             Next::Nothing => Fare::Nothing,
             Next::Gap { .. } => Fare::Own,
-            Next::Events(events) => {
-                let written = wire::batch(encoding, &events);
+            Next::Events(batch) => {
+                let written = wire::batch(encoding, &batch.events, batch.skipped);
                 Fare::Frame(cursor, wire::framed(encoding, &written))
             }
         }

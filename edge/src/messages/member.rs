@@ -19,8 +19,8 @@ pub use self::limits::Limits;
 use super::{
     leaving::Leaving,
     rate::Rate,
-    view::{Cursor, Next, View},
-    wire::{self, Event, Incoming, Invalid, Outgoing, Publish, Resume},
+    view::{Batch, Cursor, Next, View},
+    wire::{self, Incoming, Invalid, Outgoing, Publish, Resume},
 };
 use crate::{grants::Grants, metrics::rejected};
 
@@ -37,7 +37,7 @@ pub enum Action {
     /// Tell the member.
     Send(Outgoing),
     /// Give the member these messages of the room.
-    Deliver(Vec<Arc<Event>>),
+    Deliver(Batch),
     /// Ask the leader of the room's log; first, what needs no answer.
     Ask {
         /// What needs no answer.
@@ -80,6 +80,8 @@ pub struct Member {
     unanswered: usize,
     errors: u32,
     gaps: Vec<Time>,
+    /// See [`Cursor::skipping`].
+    skips: bool,
     /// The highest number that was passed on to the leader.
     passed_on: u64,
     /// Numbers after it that were refused here.
@@ -145,11 +147,17 @@ impl Member {
             unanswered: 0,
             errors: 0,
             gaps: Vec::new(),
+            skips: false,
             passed_on: 0,
             refused: None,
             before: (0, None),
             limits,
         }
+    }
+
+    /// The member is content not to be told of state that is written again while it lags.
+    pub fn skipping(self, skips: bool) -> Member {
+        Member { skips, ..self }
     }
 
     /// The name, once the member joined.
@@ -457,7 +465,7 @@ impl Member {
             }
             Phase::Joined { cursor, .. } => match next(view, cursor) {
                 Next::Nothing => Vec::new(),
-                Next::Events(events) => vec![Action::Deliver(events)],
+                Next::Events(batch) => vec![Action::Deliver(batch)],
                 Next::Gap { from, to } => self.gap(now, view, from, to),
             },
             _ => Vec::new(),
@@ -486,7 +494,7 @@ impl Member {
         }
         self.phase = Phase::Joined {
             session: hello.session,
-            cursor,
+            cursor: cursor.skipping(self.skips),
         };
         let seq = hello.resume.map_or(view.seq(), |resume| resume.seq);
         let mut pieces = state.into_iter();
@@ -543,13 +551,21 @@ impl Member {
         actions
     }
 
-    /// This edge is about to stop.
+    /// The member is to go elsewhere.
     pub fn goaway(&mut self, leaving: &Leaving) -> Vec<Action> {
-        let deadline_ms = u64::try_from(leaving.deadline.as_millis()).unwrap_or(u64::MAX);
-        vec![Action::Send(Outgoing::Goaway {
-            deadline_ms,
-            alternatives: leaving.alternatives.clone(),
-        })]
+        match leaving {
+            Leaving::Told {
+                deadline,
+                alternatives,
+            } => vec![Action::Send(Outgoing::Goaway {
+                deadline_ms: u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX),
+                alternatives: alternatives.clone(),
+            })],
+            Leaving::Over => {
+                let why = "this edge is drained, and the time to go is over".into();
+                vec![self.close(CLOSE_AWAY, "going_away", why)]
+            }
+        }
     }
 
     /// When the clock is to be looked at: [`Member::tick`], and what the room has.

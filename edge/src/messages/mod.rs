@@ -48,6 +48,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use self::{hub::Hub, leaving::Leaving, seat::Seat};
 use crate::{
     auth::{Access, Denied},
+    door::{Door, Doors, GoingAway},
     rooms::{Rooms, TooMany},
 };
 
@@ -55,6 +56,10 @@ pub(crate) use socket::router;
 
 /// How often an edge that is about to stop looks whether its members are gone.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// What members are given at least of the time that an edge has that is drained. Not
+/// [`Limits::goaway`], which may be nothing: whoever drains an edge does not wait for it.
+const DRAIN: Duration = Duration::from_secs(5);
 
 /// Decides whether the bearer of a token (if there is one) may join a room.
 pub(crate) type Authorize =
@@ -117,7 +122,8 @@ pub(crate) struct Messages {
     keys: AtomicU64,
     tasks: TaskTracker,
     stop: CancellationToken,
-    /// Set once this edge is about to stop.
+    doors: Arc<Doors>,
+    /// Set while members are to go elsewhere.
     leaving: watch::Sender<Option<Leaving>>,
 }
 
@@ -126,19 +132,21 @@ pub(crate) struct Messages {
 enum Crowded {
     #[error("this edge has {limit} members, the limit; try another")]
     Members { limit: usize },
-    #[error("this edge is about to stop; try {}", alternatives.join(", "))]
-    Leaving { alternatives: Vec<String> },
+    #[error(transparent)]
+    Leaving(#[from] GoingAway),
     #[error(transparent)]
     Rooms(#[from] TooMany),
 }
 
 impl Messages {
-    /// On top of an edge's node and rooms. What it spawns is in `tasks` and ends with `stop`.
+    /// On top of an edge's node and rooms, behind its door. What it spawns is in `tasks` and ends
+    /// with `stop`.
     pub(crate) fn new(
         node: Handle,
         rooms: Arc<Rooms>,
         limits: Limits,
         authorize: Authorize,
+        doors: Arc<Doors>,
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Messages {
@@ -154,21 +162,36 @@ impl Messages {
             keys: AtomicU64::new(1),
             tasks,
             stop,
+            doors,
             leaving: watch::Sender::new(None),
         }
     }
 
-    /// Tells members to go elsewhere, and waits until they are gone, or were given time enough.
+    /// Tells members what the edge's door means for them. Never returns.
+    pub(crate) async fn heed(&self) {
+        let mut door = self.doors.watch();
+        loop {
+            let now = *door.borrow_and_update();
+            let leaving = match now {
+                Door::Open => None,
+                Door::Draining => {
+                    let least = self.limits.goaway.max(DRAIN);
+                    Some(self.go(least, self.doors.left()))
+                }
+                Door::Over => Some(Leaving::Over),
+                // See `leave`.
+                Door::Stopping => return std::future::pending().await,
+            };
+            self.leaving.send_replace(leaving);
+            let _ = door.changed().await;
+        }
+    }
+
+    /// The edge stops: tells members to go elsewhere, and waits until they are gone, or were given
+    /// time enough.
     pub(crate) async fn leave(&self) {
-        let members = self.members.load(Ordering::Relaxed);
-        let leaving = Leaving::new(
-            &self.node.directory().borrow(),
-            self.node.id(),
-            members,
-            self.limits.goaway,
-        );
-        let deadline = leaving.deadline;
-        tracing::info!(members, ?deadline, "members are told to go");
+        let leaving = self.go(self.limits.goaway, Duration::MAX);
+        let deadline = leaving.deadline();
         self.leaving.send_replace(Some(leaving));
         let gone = async {
             while self.members.load(Ordering::Relaxed) > 0 {
@@ -176,6 +199,22 @@ impl Messages {
             }
         };
         let _ = timeout(deadline, gone).await;
+    }
+
+    fn go(&self, least: Duration, most: Duration) -> Leaving {
+        let members = self.members.load(Ordering::Relaxed);
+        let leaving = Leaving::told(self.doors.others(), members, least, most);
+        tracing::info!(members, ?leaving, "members are told to go");
+        leaving
+    }
+
+    /// How long a room is followed past its last member: nobody comes back to an edge that takes
+    /// nobody.
+    fn linger(&self) -> Duration {
+        match self.doors.is_open() {
+            true => self.limits.linger,
+            false => Duration::ZERO,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<RoomName, Arc<Hub>>> {
@@ -188,10 +227,7 @@ impl Messages {
 
     /// Lets a member in: the room's hub, and the member's place at it.
     fn enter(self: &Arc<Self>, name: &RoomName, seat: Seat) -> Result<hub::Place, Crowded> {
-        if let Some(leaving) = &*self.leaving.borrow() {
-            let alternatives = leaving.alternatives.clone();
-            return Err(Crowded::Leaving { alternatives });
-        }
+        self.doors.enter()?;
         let limit = self.limits.members;
         let counted = self
             .members

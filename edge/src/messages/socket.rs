@@ -74,11 +74,7 @@ impl From<Crowded> for ApiError {
     fn from(crowded: Crowded) -> ApiError {
         match crowded {
             Crowded::Rooms(rooms) => rooms.into(),
-            Crowded::Leaving { .. } => ApiError::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "going_away",
-                crowded.to_string(),
-            ),
+            Crowded::Leaving(away) => away.into(),
             Crowded::Members { limit } => ApiError::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "too_many_members",
@@ -98,7 +94,8 @@ async fn open(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let room = Room::new(&room?.0)?;
-    let token = Caller::new(&headers, query.as_deref()).token();
+    let caller = Caller::new(&headers, query.as_deref());
+    let (token, skips) = (caller.token(), caller.skips());
     let access = (messages.authorize)(token, &room)?;
     let upgrade =
         upgrade.map_err(|e| ApiError::new(e.status(), "not_a_websocket", e.body_text()))?;
@@ -116,7 +113,7 @@ async fn open(
                 let now = messages.now();
                 let limits = messages.limits.member;
                 let (room, grants) = (access.room.clone(), access.grants.clone());
-                let member = Member::new(now, limits, room, name, grants);
+                let member = Member::new(now, limits, room, name, grants).skipping(skips);
                 Connection {
                     messages: &messages,
                     session: Session::new("ws"),
@@ -304,7 +301,10 @@ impl Connection<'_> {
         while let Some(action) = actions.pop_front() {
             match action {
                 Action::Send(message) => self.write(message.write(self.encoding)).await?,
-                Action::Deliver(events) => self.write(wire::batch(self.encoding, &events)).await?,
+                Action::Deliver(batch) => {
+                    let written = wire::batch(self.encoding, &batch.events, batch.skipped);
+                    self.write(written).await?;
+                }
                 Action::Ask { lead, request } => actions.extend(self.ask(lead, &request)),
                 Action::Ping => self.send(Message::Ping(Bytes::new())).await?,
                 Action::CountGap => counter!("longspan_log_gaps_total").increment(1),

@@ -86,8 +86,8 @@ fn told(actions: Vec<Action>) -> Vec<Value> {
             Action::Send(message) => {
                 told.push(serde_json::from_slice(&message.write(Encoding::Json)).unwrap());
             }
-            Action::Deliver(events) => {
-                let written = wire::batch(Encoding::Json, &events);
+            Action::Deliver(batch) => {
+                let written = wire::batch(Encoding::Json, &batch.events, batch.skipped);
                 told.push(serde_json::from_slice(&written).unwrap());
             }
             Action::Ask { lead, request } => {
@@ -288,7 +288,7 @@ fn a_member_that_cannot_keep_up_is_told_the_gap_and_the_state_and_then_sent_away
 #[test]
 fn a_member_is_told_where_to_go() {
     let mut world = World::new(Limits::default(), Grants::All);
-    let leaving = Leaving {
+    let leaving = Leaving::Told {
         deadline: std::time::Duration::from_millis(2_500),
         alternatives: vec!["http://b".into(), "http://c".into()],
     };
@@ -296,6 +296,8 @@ fn a_member_is_told_where_to_go() {
     let want =
         json!({ "t": "goaway", "deadline_ms": 2_500, "alternatives": ["http://b", "http://c"] });
     assert_eq!(said, [want]);
+    let said = told(world.member.goaway(&Leaving::Over));
+    assert_eq!(said, [json!({ "close": 1001, "slug": "going_away" })]);
 }
 
 #[test]

@@ -85,6 +85,16 @@ pub struct Cursor {
     epoch: u64,
     seq: u64,
     ephemeral: u64,
+    /// While it lags by more than a batch, it is spared state that is written again.
+    skips: bool,
+}
+
+impl Cursor {
+    /// The same for a reader who, while it lags by more than a batch, is not given messages of class
+    /// `state` whose key a later one writes again: it ends with the same state, sooner.
+    pub fn skipping(self, skips: bool) -> Cursor {
+        Cursor { skips, ..self }
+    }
 }
 
 /// What became of an ordered message.
@@ -104,7 +114,7 @@ pub enum Next {
     /// Nothing is new.
     Nothing,
     /// These; the cursor stands behind them.
-    Events(Vec<Arc<Event>>),
+    Events(Batch),
     /// Messages are missing. The cursor stands at the state as it is now.
     Gap {
         /// The first that is missing.
@@ -112,6 +122,15 @@ pub enum Next {
         /// The last that is missing.
         to: u64,
     },
+}
+
+/// Messages that a reader gets together.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Ordered ones first; at least one message.
+    pub events: Vec<Arc<Event>>,
+    /// Places before the last ordered one that were left out, see [`Cursor::skipping`].
+    pub skipped: u64,
 }
 
 impl View {
@@ -264,6 +283,7 @@ impl View {
             epoch: self.epoch,
             seq: self.seq,
             ephemeral: self.ephemeral_gone + self.ephemeral.len() as u64,
+            skips: false,
         }
     }
 
@@ -287,18 +307,24 @@ impl View {
                 from: cursor.seq + 1,
                 to: self.seq,
             };
-            *cursor = self.now();
+            *cursor = self.now().skipping(cursor.skips);
             return gap;
         }
-        let mut taken = Vec::new();
+        let lags = cursor.skips && self.seq.saturating_sub(cursor.seq) > messages as u64;
+        let (mut taken, mut skipped) = (Vec::new(), 0);
         let mut size = 0;
         // A cursor may be ahead: its reader came from a quicker edge.
         let skip = (cursor.seq + 1 - self.first()) as usize;
         for event in self.events.iter().skip(skip) {
+            if lags && self.is_written_again(event) {
+                continue;
+            }
             size += event.message().body.len() + 128;
             if taken.len() >= messages || (size > bytes && !taken.is_empty()) {
                 break;
             }
+            // What was left out before it; what is behind it is looked at again.
+            skipped += event.message().seq - cursor.seq - 1;
             cursor.seq = event.message().seq;
             taken.push(event.clone());
         }
@@ -317,7 +343,25 @@ impl View {
         if taken.is_empty() {
             Next::Nothing
         } else {
-            Next::Events(taken)
+            let events = taken;
+            Next::Events(Batch { events, skipped })
+        }
+    }
+
+    /// Whether a later message that is held too writes its key, so that nobody needs it for the state.
+    fn is_written_again(&self, event: &Event) -> bool {
+        let message = event.message();
+        let Some(key) = message
+            .key
+            .as_ref()
+            .filter(|_| message.class == Class::State)
+        else {
+            return false;
+        };
+        match self.keys.get(key) {
+            Some(newest) => newest.message().seq > message.seq,
+            // Deleted; the deletion itself may be this one.
+            None => !message.body.is_empty(),
         }
     }
 

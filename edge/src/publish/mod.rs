@@ -21,6 +21,7 @@ use self::origin::Origin;
 pub use self::publications::{Publications, Superseded};
 use crate::{
     clock::wall_micros,
+    door::GoingAway,
     flv::{Ingest, IngestError, Ingested},
     media::{Catalog, CatalogError, Kind, PayloadError},
     metrics::Session,
@@ -58,6 +59,9 @@ pub enum Refused {
     /// See [`TooMany`].
     #[error(transparent)]
     TooManyRooms(#[from] TooMany),
+    /// The edge takes nobody new.
+    #[error(transparent)]
+    GoingAway(#[from] GoingAway),
 }
 
 impl Refused {
@@ -70,6 +74,7 @@ impl Refused {
             Refused::Reserved(_) => "reserved_name",
             Refused::TooMany { .. } => "too_many_publishers",
             Refused::TooManyRooms(_) => "too_many_rooms",
+            Refused::GoingAway(_) => "going_away",
         }
     }
 }

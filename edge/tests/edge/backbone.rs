@@ -11,7 +11,7 @@ use futures_util::Stream;
 use longspan_edge::{Addresses, Config, Edge, Handle, Limits, auth};
 use longspan_proto::{
     control::{
-        ClaimReply, ClaimRequest, Directory, FromNode, Node, ReleaseReply, ReleaseRequest,
+        self, ClaimReply, ClaimRequest, Directory, FromNode, Node, ReleaseReply, ReleaseRequest,
         RoomState, StreamState, ToNode, Welcome, from_node,
         nodes_server::{Nodes, NodesServer},
         to_node,
@@ -81,7 +81,28 @@ impl Controller {
         stream.generation = Generation::new(0, 1).0;
         state.tell_room(room);
     }
+
+    /// An operator drains the edge, or does so no more.
+    pub fn drain(&self, left: Option<Duration>) {
+        let mut state = self.0.lock().unwrap();
+        let node = state.node.as_mut().expect("it joined");
+        node.draining = left.is_some();
+        node.drain_left_ms = left.unwrap_or_default().as_millis() as u32;
+        let other = Node {
+            id: "other-edge-1".into(),
+            role: control::Role::Edge.into(),
+            region: "there".into(),
+            http_url: OTHER.0.into(),
+            rtmp_url: OTHER.1.into(),
+            ..Node::default()
+        };
+        let nodes = [node.clone(), other].into();
+        state.tell(to_node::Message::Directory(Directory { nodes }));
+    }
 }
+
+/// Where another edge is, once this one drains.
+pub const OTHER: (&str, &str) = ("http://other", "rtmp://other");
 
 type Told = Pin<Box<dyn Stream<Item = Result<ToNode, Status>> + Send>>;
 

@@ -1,6 +1,6 @@
 //! Relays that keep a room's log together, edges beside them, and members with WebSockets.
 
-use std::{collections::VecDeque, net::SocketAddr};
+use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
 use longspan_edge::{Config, Edge, Handle, Limits, auth};
@@ -16,7 +16,11 @@ use longspan_relay::{
 use longspan_topology::routes::{Hop, Path};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::{net::TcpStream, runtime::Runtime};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    runtime::Runtime,
+};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
     tungstenite::{Error, Message, client::IntoClientRequest},
@@ -149,6 +153,18 @@ impl Beside {
         format!("http://{}", self.http)
     }
 
+    /// What it answers to a request, as JSON.
+    pub async fn get(&self, path: &str) -> Value {
+        let mut tcp = TcpStream::connect(self.http).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: edge\r\nConnection: close\r\n\r\n");
+        tcp.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let read = tokio::time::timeout(PATIENCE, tcp.read_to_string(&mut answer)).await;
+        read.expect("an answer in time").unwrap();
+        let (_, body) = answer.split_once("\r\n\r\n").expect("a head");
+        serde_json::from_str(body).expect("JSON")
+    }
+
     /// As an operator stops it.
     pub fn stop(&self) {
         self.shutdown.cancel();
@@ -250,6 +266,31 @@ impl Logs {
 
     /// Everybody hears of everybody.
     pub fn tell_world(&self) {
+        self.tell_world_with(|_| {});
+    }
+
+    /// An operator drains an edge, or does so no more.
+    pub fn drain(&self, edge: usize, left: Option<Duration>) {
+        self.tell_world_with(|directory| {
+            let edge = directory.nodes.get_mut(&self.edges[edge].id);
+            let edge = edge.expect("it stands there");
+            edge.draining = left.is_some();
+            edge.drain_left = left.unwrap_or_default();
+        });
+    }
+
+    /// Waits until an edge takes newcomers.
+    pub async fn let_in(&self, edge: usize) {
+        let trying = async {
+            while self.try_connect(edge, None, JSON).await.is_err() {
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        let let_in = tokio::time::timeout(PATIENCE, trying).await;
+        let_in.expect("newcomers are let in");
+    }
+
+    fn tell_world_with(&self, change: impl FnOnce(&mut Directory)) {
         let mut directory = Directory::default();
         for relay in &self.relays {
             let info = info(&relay.config.node, Role::Relay, relay.config.listen);
@@ -261,6 +302,7 @@ impl Logs {
             edge.http_url = beside.url();
             directory.nodes.insert(edge.id.clone(), edge);
         }
+        change(&mut directory);
         for relay in &self.relays {
             let mut fixed = Fixed {
                 directory: directory.clone(),
@@ -353,8 +395,18 @@ impl Logs {
         token: Option<&str>,
         protocol: &str,
     ) -> Result<Member, Value> {
-        let http = self.edges[edge].http;
         let query = token.map_or(String::new(), |token| format!("?token={token}"));
+        self.try_connect_with(edge, &query, protocol).await
+    }
+
+    /// The same with any query.
+    pub async fn try_connect_with(
+        &self,
+        edge: usize,
+        query: &str,
+        protocol: &str,
+    ) -> Result<Member, Value> {
+        let http = self.edges[edge].http;
         let url = format!("ws://{http}/rooms/math/messages{query}");
         let mut request = url.into_client_request().unwrap();
         request
@@ -560,6 +612,8 @@ fn info(id: &NodeId, role: Role, address: SocketAddr) -> NodeInfo {
         version: String::new(),
         attached: Vec::new(),
         draining: false,
+        cordoned: false,
+        drain_left: Duration::ZERO,
     }
 }
 

@@ -4,6 +4,7 @@
 mod backbone;
 mod bad_input;
 mod client;
+mod draining;
 mod events;
 mod feeding;
 mod generations;
@@ -15,4 +16,5 @@ mod moves;
 mod presence;
 mod publishers;
 mod refused;
+mod skipping;
 mod viewers;

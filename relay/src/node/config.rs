@@ -265,6 +265,10 @@ pub struct NodeInfo {
     pub attached: Vec<NodeId>,
     /// An operator takes it out of service.
     pub draining: bool,
+    /// An operator wants nothing new at it.
+    pub cordoned: bool,
+    /// While it drains: how long whoever is at it may stay, from when this was told.
+    pub drain_left: Duration,
 }
 
 /// All nodes by name.

@@ -1,5 +1,7 @@
 //! Everybody there is, as the controller last told it.
 
+use std::time::Duration;
+
 use longspan_proto::{
     control,
     ids::{BootId, NodeId, Region, Zone},
@@ -81,6 +83,8 @@ impl NodeInfo {
             version: env!("CARGO_PKG_VERSION").into(),
             attached: Vec::new(),
             draining: false,
+            cordoned: false,
+            drain_left: Duration::ZERO,
         }
     }
 
@@ -106,6 +110,8 @@ impl NodeInfo {
             version: self.version.clone(),
             attached: self.attached.iter().map(ToString::to_string).collect(),
             draining: self.draining,
+            cordoned: self.cordoned,
+            drain_left_ms: u32::try_from(self.drain_left.as_millis()).unwrap_or(u32::MAX),
         }
     }
 
@@ -148,6 +154,8 @@ impl NodeInfo {
                 .map(|n| NodeId::new(n).map_err(text))
                 .collect::<Result<_, _>>()?,
             draining: node.draining,
+            cordoned: node.cordoned,
+            drain_left: Duration::from_millis(node.drain_left_ms.into()),
         }))
     }
 }

@@ -268,6 +268,8 @@ pub(crate) mod tests {
             version: String::new(),
             attached: Vec::new(),
             draining: false,
+            cordoned: false,
+            drain_left: Duration::ZERO,
         }
     }
 }

@@ -216,6 +216,8 @@ pub fn info(name: &str, address: SocketAddr) -> NodeInfo {
         version: String::new(),
         attached: Vec::new(),
         draining: false,
+        cordoned: false,
+        drain_left: Duration::ZERO,
     }
 }
 

@@ -35,6 +35,18 @@ impl Member {
         (member.welcome["t"] == "welcome").then_some(member)
     }
 
+    /// Goes on at another edge after what was seen; None while the edge cannot take it.
+    pub async fn resume(&self, http: &str, room: &str, session: &str) -> Option<Member> {
+        let mut member = Member::connect(http, room).await?;
+        let resume = json!({ "seq": self.seq, "log": self.welcome["log"] });
+        member
+            .send(json!({ "t": "hello", "session": session, "resume": resume }))
+            .await;
+        member.welcome = member.next().await?;
+        assert_eq!(member.welcome["seq"], self.seq, "it goes on where it was");
+        Some(member)
+    }
+
     /// Connects, and says nothing yet.
     pub async fn connect(http: &str, room: &str) -> Option<Member> {
         let url = format!("{}/rooms/{room}/messages", http.replacen("http", "ws", 1));

@@ -14,6 +14,7 @@ mod process;
 mod controllers;
 mod crowd;
 mod drain;
+mod drain_edge;
 mod lesson;
 mod messages;
 mod moves;

@@ -204,6 +204,7 @@ export class Core {
         switch (said.t) {
             // One by one: what comes before a broken one is told.
             case "evs":
+                this.reader.skip(said.skipped);
                 for (const ev of said.evs)
                     this.tell(this.reader.take(ev));
                 break;

@@ -191,7 +191,7 @@ function address(edge, room, token) {
     if (!/^(https?|wss?):$/.test(url.protocol))
         throw new TypeError(`${JSON.stringify(edge)} begins with neither http nor ws`);
     const base = `${url.protocol.replace("http", "ws")}//${url.host}${url.pathname.replace(/\/$/, "")}`;
-    return `${base}/rooms/${encodeURIComponent(room)}/messages${token ? `?token=${encodeURIComponent(token)}` : ""}`;
+    return `${base}/rooms/${encodeURIComponent(room)}/messages?skips=1${token ? `&token=${encodeURIComponent(token)}` : ""}`;
 }
 /** Why a WebSocket was not opened, if it is the token: no WebSocket tells it, plain HTTP does. */
 async function denial(where) {

@@ -35,6 +35,8 @@ export declare class Reader {
     private gap;
     private loading;
     private held;
+    /** Places that the edge left out and that were not passed yet. */
+    private skipped;
     /** Where to go on; undefined: at the state as it is. */
     resume(): Resume | undefined;
     /** Whether there is a state, complete, and nothing more of it is awaited. */
@@ -44,6 +46,8 @@ export declare class Reader {
     missed(gap: Said<"gap">): Told[];
     /** A piece of the state. */
     piece({ log, seq, state, more }: Said<"state">): Told[];
+    /** Of the messages that come next the edge left out so many. */
+    skip(count: number): void;
     take(ev: Ev): Told[];
     private ordered;
     private write;

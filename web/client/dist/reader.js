@@ -1,7 +1,9 @@
 // What was seen of the room: the place in its order, and the state there. Pure.
 //
 // Contract: `begin` with each connection, then what it says, in order. Ordered messages leave
-// exactly once and without a hole; where some are lost for good, a `gap` and a fresh state say so.
+// exactly once and without a hole, but for messages of class `state` whose key a later one writes:
+// an edge leaves them out for a reader that lags. Where some are lost for good, a `gap` and a fresh
+// state say so.
 /** Messages held back while a state arrives in pieces; more, and the connection is not an edge's. */
 const MAX_HELD = 4_096;
 /** What an edge never says; the connection is left. */
@@ -18,6 +20,8 @@ export class Reader {
     gap = null;
     loading = null;
     held = [];
+    /** Places that the edge left out and that were not passed yet. */
+    skipped = 0;
     /** Where to go on; undefined: at the state as it is. */
     resume() {
         return this.log === null ? undefined : { seq: this.seq, log: this.log };
@@ -28,6 +32,7 @@ export class Reader {
     begin(welcome) {
         this.gap = this.loading = null;
         this.held = [];
+        this.skipped = 0;
         if (welcome.state !== undefined)
             return this.piece({ ...welcome, t: "state", state: welcome.state });
         if (this.log === null)
@@ -62,6 +67,10 @@ export class Reader {
         told.push({ type: "state", seq, log });
         return told.concat(held.flatMap((ev) => this.ordered(ev)));
     }
+    /** Of the messages that come next the edge left out so many. */
+    skip(count) {
+        this.skipped = this.isWhole ? count : this.skipped + count;
+    }
     take(ev) {
         if (this.isWhole)
             return this.ordered(ev);
@@ -75,7 +84,8 @@ export class Reader {
             return [{ type: "ev", ...ev }];
         if (ev.seq <= this.seq)
             return [];
-        if (ev.seq !== this.seq + 1)
+        this.skipped -= ev.seq - this.seq - 1;
+        if (this.skipped < 0)
             throw new Broken(`message ${ev.seq} follows ${this.seq}`);
         this.seq = ev.seq;
         if (ev.class === "state" && ev.key !== undefined)

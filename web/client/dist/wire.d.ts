@@ -82,9 +82,12 @@ export type FromEdge = {
     t: "ack";
     n: number;
     seq?: number;
-} | {
+}
+/** `skipped`: so many places among them, and before the first, are left out. */
+ | {
     t: "evs";
     evs: Ev[];
+    skipped: number;
 } | {
     t: "gap";
     from: number;

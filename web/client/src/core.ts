@@ -247,7 +247,10 @@ export class Core {
     }
     switch (said.t) {
       // One by one: what comes before a broken one is told.
-      case "evs": for (const ev of said.evs) this.tell(this.reader.take(ev)); break;
+      case "evs":
+        this.reader.skip(said.skipped);
+        for (const ev of said.evs) this.tell(this.reader.take(ev));
+        break;
       case "state": this.loaded(this.reader.piece(said)); break;
       case "gap": this.tell(this.reader.missed(said)); break;
       case "ack": this.settle(this.outbox.ack(said.n, said.seq)); break;

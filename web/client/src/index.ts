@@ -210,7 +210,7 @@ function address(edge: string, room: string, token?: string): string {
   }
   if (!/^(https?|wss?):$/.test(url.protocol)) throw new TypeError(`${JSON.stringify(edge)} begins with neither http nor ws`);
   const base = `${url.protocol.replace("http", "ws")}//${url.host}${url.pathname.replace(/\/$/, "")}`;
-  return `${base}/rooms/${encodeURIComponent(room)}/messages${token ? `?token=${encodeURIComponent(token)}` : ""}`;
+  return `${base}/rooms/${encodeURIComponent(room)}/messages?skips=1${token ? `&token=${encodeURIComponent(token)}` : ""}`;
 }
 
 interface Denied { error: string; message: string }

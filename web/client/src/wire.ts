@@ -69,7 +69,8 @@ export type FromEdge =
   | { t: "welcome"; member: string; log: string; seq: number; n: number; state?: State; more: boolean; limits: Limits }
   | { t: "state"; log: string; seq: number; state: State; more: boolean }
   | { t: "ack"; n: number; seq?: number }
-  | { t: "evs"; evs: Ev[] }
+  /** `skipped`: so many places among them, and before the first, are left out. */
+  | { t: "evs"; evs: Ev[]; skipped: number }
   | { t: "gap"; from: number; to: number; log: string }
   | { t: "err"; n?: number; error: string; message: string; limit?: number }
   | { t: "goaway"; deadline_ms: number; alternatives: string[] }
@@ -92,8 +93,11 @@ export function parse(text: string): FromEdge | null {
       return said.state === undefined || isState(said.state) ? { ...said, more: said.more === true } : null;
     case "state": return isText(said.log) && isPlace(said.seq) && isState(said.state) ? { ...said, more: said.more === true } : null;
     case "ack": return isPlace(said.n) && (said.seq === undefined || isPlace(said.seq)) ? said : null;
-    case "ev": return isEv(said) ? { t: "evs", evs: [ev(said)] } : null;
-    case "evs": return Array.isArray(said.evs) && said.evs.every(isEv) ? { t: "evs", evs: said.evs.map(ev) } : null;
+    case "ev": return isEv(said) ? { t: "evs", evs: [ev(said)], skipped: 0 } : null;
+    case "evs": {
+      const { evs, skipped = 0 } = said;
+      return Array.isArray(evs) && evs.every(isEv) && isPlace(skipped) ? { t: "evs", evs: evs.map(ev), skipped } : null;
+    }
     case "gap": return isPlace(said.from, said.to) && isText(said.log) ? said : null;
     case "err": return isText(said.error, said.message) && (said.n === undefined || isPlace(said.n)) ? said : null;
     case "goaway": {

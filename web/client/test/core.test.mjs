@@ -277,6 +277,14 @@ test("a hole, or what is no message, ends the connection and not the order", () 
   const batch = joined().hear(1, { t: "evs", evs: [ev(1), ev(2), ev(4)] });
   const told = batch.take("tell").filter(({ event }) => event.type === "ev").map(({ event }) => event.seq);
   assert.deepEqual([told, batch.core.reader.seq, batch.core.phase], [[1, 2], 2, "reconnecting"]);
+  const skipping = joined().hear(1, ev(1)).hear(1, { t: "evs", skipped: 3, evs: [ev(3), ev(6)] });
+  assert.deepEqual([skipping.core.reader.seq, skipping.core.phase], [6, "open"]);
+  // Not more than was said, and only there.
+  assert.equal(skipping.hear(1, ev(8)).core.phase, "reconnecting");
+  const more = joined().hear(1, { t: "evs", skipped: 1, evs: [ev(1), ev(4)] });
+  assert.deepEqual([more.core.reader.seq, more.core.phase], [1, "reconnecting"]);
+  const repeats = joined().hear(1, ev(1)).hear(1, { t: "evs", skipped: 1, evs: [ev(1), ev(2)] }).hear(1, ev(4));
+  assert.equal(repeats.core.phase, "reconnecting");
   const play = joined().hear(1, { t: "of a newer edge" });
   assert.equal(play.core.phase, "open");
 });

@@ -275,10 +275,20 @@ export class Connection {
       this.cursor = edge.seq;
     }
     while (this.cursor < edge.seq) {
-      const evs = this.room.logs[edge.log].slice(this.cursor, Math.min(edge.seq, this.cursor + 1 + Math.floor(this.random() * 8)));
-      this.cursor += evs.length;
+      const log = this.room.logs[edge.log].slice(0, edge.seq);
+      const most = 1 + Math.floor(this.random() * 8);
+      const lags = edge.seq - this.cursor > most;
+      const [evs, from] = [[], this.cursor];
+      for (const ev of log.slice(from)) {
+        if (evs.length === most) break;
+        // Whoever lags is spared what a later message writes again.
+        if (lags && ev.class === "state" && log.slice(ev.seq).some(({ key }) => key === ev.key)) continue;
+        evs.push(ev);
+        this.cursor = ev.seq;
+      }
       this.seen = this.cursor;
-      this.down.put(evs.length === 1 ? { t: "ev", ...evs[0] } : { t: "evs", evs });
+      const skipped = this.cursor - from - evs.length;
+      this.down.put(evs.length === 1 && !skipped ? { t: "ev", ...evs[0] } : { t: "evs", evs, ...(skipped && { skipped }) });
     }
   }
 

@@ -116,6 +116,7 @@ fn ask(world: &mut World, id: &str, ask: Ask) {
         reason: "new disks".into(),
         owner: "ann".into(),
         ttl: None,
+        force: false,
     };
     world.input(0, Input::Change(ticket, change));
     world.settle();

@@ -2,6 +2,7 @@
 //! moved by hand.
 
 mod cases;
+mod edges;
 mod fencing;
 mod groups;
 mod moves;

@@ -30,6 +30,7 @@ fn wish(target: Target, ask: Ask, ttl: Option<u64>) -> Change {
         reason: "new cables".into(),
         owner: "ann".into(),
         ttl: ttl.map(Duration::from_secs),
+        force: false,
     }
 }
 
@@ -143,7 +144,7 @@ fn what_cannot_be_had_is_refused_with_the_reason() {
         }
         other => panic!("{target}: {other:?}"),
     };
-    refused(of_node("hk-edge-1"), cordon(), "is an edge");
+    refused(of_node("hk-edge-1"), drain(), "it is the only edge");
     let link = |to: &str, net: Option<&str>| Link {
         from: node("bj-relay-1"),
         to: node(to),

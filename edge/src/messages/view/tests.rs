@@ -58,8 +58,9 @@ fn next(view: &View, cursor: &mut Cursor) -> String {
     match view.next(cursor, 64, 1 << 20) {
         Next::Nothing => "-".into(),
         Next::Gap { from, to } => format!("gap {from}-{to}"),
-        Next::Events(events) => {
-            let seqs: Vec<String> = events
+        Next::Events(batch) => {
+            let seqs: Vec<String> = batch
+                .events
                 .iter()
                 .map(|event| event.message().seq.to_string())
                 .collect();
@@ -160,8 +161,8 @@ fn a_reader_who_lags_sees_the_newest_of_each_label() {
         match view.next(cursor, 64, 1 << 20) {
             Next::Nothing => "-".into(),
             Next::Gap { .. } => "gap".into(),
-            Next::Events(events) => {
-                let bodies = events.iter().map(|e| e.message().body.to_vec());
+            Next::Events(batch) => {
+                let bodies = batch.events.iter().map(|e| e.message().body.to_vec());
                 bodies
                     .map(|body| String::from_utf8(body).unwrap())
                     .collect::<Vec<_>>()
@@ -191,7 +192,7 @@ fn a_batch_is_bounded_in_messages_and_bytes() {
     apply(&mut view, 1..=4);
     let mut cursor = view.after(0);
     let count = |next| match next {
-        Next::Events(events) => events.len(),
+        Next::Events(batch) => batch.events.len(),
         other => panic!("{other:?}"),
     };
     assert_eq!(count(view.next(&mut cursor, 3, 1 << 20)), 3);
@@ -212,4 +213,119 @@ fn state_follows_the_log_and_is_cut_into_pieces() {
     assert_eq!(view.state(1 << 20)[0].keys().collect::<Vec<_>>(), ["b"]);
     view.apply(message(5, Some("c"), "5"));
     assert_eq!(view.state(1).len(), 2);
+}
+
+/// Places and what was left out, `3 5 (2)`.
+fn batch(view: &View, cursor: &mut Cursor, messages: usize) -> String {
+    match view.next(cursor, messages, 1 << 20) {
+        Next::Events(Batch { events, skipped }) => {
+            let seqs = events.iter().map(|event| event.message().seq.to_string());
+            let seqs: Vec<String> = seqs.collect();
+            format!("{} ({skipped})", seqs.join(" "))
+        }
+        Next::Nothing => "-".into(),
+        Next::Gap { from, to } => format!("gap {from}-{to}"),
+    }
+}
+
+#[test]
+fn whoever_lags_by_more_than_a_batch_is_spared_what_is_written_again() {
+    let mut view = View::new(Limits::default());
+    view.load(log(1), snapshot(0, 1..1));
+    let keys = [
+        Some("a"),
+        None,
+        Some("a"),
+        Some("b"),
+        Some("b"),
+        Some("a"),
+        None,
+    ];
+    for (at, key) in keys.into_iter().enumerate() {
+        // The fifth deletes.
+        let body = if at == 4 { "" } else { "x" };
+        view.apply(message(at as u64 + 1, key, body));
+    }
+    let skipping = |seq| view.after(seq).skipping(true);
+    let mut cursor = skipping(0);
+    assert_eq!(batch(&view, &mut cursor, 3), "2 5 6 (3)");
+    assert_eq!(batch(&view, &mut cursor, 3), "7 (0)");
+    // Not by more than a batch; and who does not want it.
+    assert_eq!(batch(&view, &mut skipping(0), 7), "1 2 3 4 5 6 7 (0)");
+    assert_eq!(batch(&view, &mut view.after(0), 3), "1 2 3 (0)");
+    // A batch ends with what is given: what would be left out behind it is looked at again.
+    let mut cursor = skipping(0);
+    assert_eq!(batch(&view, &mut cursor, 1), "2 (1)");
+    assert_eq!(batch(&view, &mut cursor, 1), "5 (2)");
+    // It lags still after a gap.
+    let mut cursor = view.lost(1).skipping(true);
+    assert_eq!(batch(&view, &mut cursor, 3), "gap 2-7");
+    assert_eq!(cursor, view.now().skipping(true));
+}
+
+proptest::proptest! {
+    /// However slowly it reads, whoever is spared ends with the state of whoever is not, and has
+    /// every message that is none.
+    #[test]
+    fn reading_with_and_without_what_is_written_again_ends_in_the_same_state(
+        messages in proptest::collection::vec((0u8..4, 0u8..6, proptest::bool::ANY), 1..300),
+        reads in proptest::collection::vec((0usize..40, 1usize..8), 1..60),
+    ) {
+        let mut view = View::new(Limits { messages: 400, ..Limits::default() });
+        view.load(log(1), snapshot(0, 1..1));
+        let (mut slow, mut full) = (Reader::new(&view, true), Reader::new(&view, false));
+        let mut messages = (1..).zip(messages);
+        for (come, most) in reads {
+            for (seq, (class, key, deletes)) in messages.by_ref().take(come) {
+                let key = (class > 0).then(|| format!("key-{key}"));
+                let body = if key.is_some() && deletes { "" } else { "x" };
+                view.apply(message(seq, key.as_deref(), body));
+            }
+            slow.read(&view, most);
+        }
+        while slow.read(&view, 5) {}
+        while full.read(&view, 5) {}
+        proptest::prop_assert_eq!(slow.state, full.state);
+        proptest::prop_assert_eq!(slow.log, full.log);
+        proptest::prop_assert_eq!(slow.seq, view.seq());
+    }
+}
+
+struct Reader {
+    cursor: Cursor,
+    seq: u64,
+    state: BTreeMap<String, u64>,
+    log: Vec<u64>,
+}
+
+impl Reader {
+    fn new(view: &View, skips: bool) -> Reader {
+        Reader {
+            cursor: view.now().skipping(skips),
+            seq: view.seq(),
+            state: BTreeMap::new(),
+            log: Vec::new(),
+        }
+    }
+
+    /// As a client reads: places that are not there are those that were said to be left out.
+    fn read(&mut self, view: &View, most: usize) -> bool {
+        let Next::Events(Batch { events, skipped }) = view.next(&mut self.cursor, most, 1 << 20)
+        else {
+            return false;
+        };
+        let mut left = skipped;
+        for event in events {
+            let message = event.message();
+            left -= message.seq - self.seq - 1;
+            self.seq = message.seq;
+            match &message.key {
+                None => self.log.push(message.seq),
+                Some(key) if message.body.is_empty() => drop(self.state.remove(key)),
+                Some(key) => drop(self.state.insert(key.clone(), message.seq)),
+            }
+        }
+        assert_eq!(left, 0, "as many are left out as is said");
+        true
+    }
 }

@@ -197,16 +197,21 @@ impl Outgoing {
     }
 }
 
-/// Several events as one message, `evs`; one event as itself.
-pub fn batch(encoding: Encoding, events: &[Arc<Event>]) -> Bytes {
-    if let [event] = events {
+/// Several events as one message, `evs`, which says how many places among them were left out; one
+/// event as itself.
+pub fn batch(encoding: Encoding, events: &[Arc<Event>], skipped: u64) -> Bytes {
+    if let ([event], 0) = (events, skipped) {
         return event.written(encoding).clone();
     }
     let size: usize = events.iter().map(|e| e.written(encoding).len() + 1).sum();
-    let mut out = BytesMut::with_capacity(size + 32);
+    let mut out = BytesMut::with_capacity(size + 64);
     match encoding {
         Encoding::Json => {
-            out.extend_from_slice(br#"{"t":"evs","evs":["#);
+            out.extend_from_slice(br#"{"t":"evs","#);
+            if skipped > 0 {
+                out.extend_from_slice(format!(r#""skipped":{skipped},"#).as_bytes());
+            }
+            out.extend_from_slice(br#""evs":["#);
             for (index, event) in events.iter().enumerate() {
                 if index > 0 {
                     out.extend_from_slice(b",");
@@ -216,9 +221,16 @@ pub fn batch(encoding: Encoding, events: &[Arc<Event>]) -> Bytes {
             out.extend_from_slice(b"]}");
         }
         Encoding::Cbor => {
-            // RFC 8949 §3: a map of two, text "t": text "evs", text "evs": an array that ends by
-            // a break (§3.2.1).
-            out.extend_from_slice(b"\xa2\x61t\x63evs\x63evs\x9f");
+            // RFC 8949 §3: a map of two or three, text "t": text "evs", text "skipped": a number of
+            // eight bytes, text "evs": an array that ends by a break (§3.2.1).
+            match skipped {
+                0 => out.extend_from_slice(b"\xa2\x61t\x63evs"),
+                skipped => {
+                    out.extend_from_slice(b"\xa3\x61t\x63evs\x67skipped\x1b");
+                    out.put_u64(skipped);
+                }
+            }
+            out.extend_from_slice(b"\x63evs\x9f");
             for event in events {
                 out.extend_from_slice(event.written(encoding));
             }

@@ -220,13 +220,24 @@ fn a_batch_is_one_message_in_both_encodings() {
     let events: Vec<_> = (0..3)
         .map(|i| std::sync::Arc::new(event(&serde_json::from_str(&i.to_string()).unwrap())))
         .collect();
-    let from_json: Json = serde_json::from_slice(&batch(Encoding::Json, &events)).unwrap();
-    let from_cbor: Json = ciborium::from_reader(&batch(Encoding::Cbor, &events)[..]).unwrap();
+    let from_json: Json = serde_json::from_slice(&batch(Encoding::Json, &events, 0)).unwrap();
+    let from_cbor: Json = ciborium::from_reader(&batch(Encoding::Cbor, &events, 0)[..]).unwrap();
     assert_eq!(from_json, from_cbor);
     assert_eq!(from_json["evs"].as_array().unwrap().len(), 3);
     assert_eq!(from_json["evs"][2]["body"], 2);
-    let one: Json = serde_json::from_slice(&batch(Encoding::Json, &events[..1])).unwrap();
+    let one: Json = serde_json::from_slice(&batch(Encoding::Json, &events[..1], 0)).unwrap();
     assert_eq!(one["t"], "ev");
+    // What was left out is told, also before a single one.
+    for (events, skipped) in [(&events[..1], 1), (&events[..], 1_000)] {
+        let json: Json = serde_json::from_slice(&batch(Encoding::Json, events, skipped)).unwrap();
+        let cbor = batch(Encoding::Cbor, events, skipped);
+        assert_eq!(json, ciborium::from_reader::<Json, _>(&cbor[..]).unwrap());
+        assert_eq!(
+            (&json["t"], &json["skipped"]),
+            (&"evs".into(), &skipped.into())
+        );
+        assert_eq!(json["evs"].as_array().unwrap().len(), events.len());
+    }
 }
 
 fn any_json() -> impl Strategy<Value = Json> {

@@ -1,9 +1,11 @@
-//! `longspan node drain`: asks for it, and watches until the relay is empty.
+//! `longspan node drain`: asks for it, and watches until the relay or edge is empty.
+
+mod words;
 
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     Context, Format, output,
@@ -14,13 +16,20 @@ use crate::{
     http::{Api, escape},
 };
 
-/// How often the relay is looked at; it tells what it has to do once a second.
+/// How often the node is looked at; it tells what it has to do once a second.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Takes a relay out of service: everything moves away, make before break.
+/// An edge closes at the deadline who did not go; that they are gone is known so much later at most.
+const CLOSING: Duration = Duration::from_secs(10);
+
+/// Takes a relay or an edge out of service.
+///
+/// Everything moves away from a relay, make before break. An edge takes nobody new, tells its members
+/// where else to go, and at the deadline closes members and viewers who are still there; publishers
+/// stay until they end by themselves.
 #[derive(Debug, Args)]
 pub struct Drain {
-    /// The relay
+    /// The relay or edge
     id: String,
     /// Why; it stands in the audit
     #[arg(long, value_name = "TEXT", required_unless_present = "dry_run")]
@@ -38,6 +47,9 @@ pub struct Drain {
     /// Returns at once
     #[arg(long)]
     detach: bool,
+    /// Also an edge whose members no other edge takes
+    #[arg(long)]
+    force: bool,
 }
 
 pub async fn run(drain: Drain, context: &Context) -> Outcome {
@@ -47,11 +59,14 @@ pub async fn run(drain: Drain, context: &Context) -> Outcome {
         let plan = api
             .post(&format!("{path}/drain"), &json!({ "dry_run": true }))
             .await?;
-        return told(&plan, context.format);
+        return words::plan(&plan, context.format);
     }
     let mut body = drain.who.body(drain.reason.as_deref());
     body["deadline_s"] = drain.deadline.as_secs_f64().into();
     drain.ttl.put(&mut body);
+    if drain.force {
+        body["force"] = true.into();
+    }
     let answer = api.post(&format!("{path}/drain"), &body).await?;
     if drain.detach {
         return super::wishes::done(context.format, &answer, "draining");
@@ -76,21 +91,27 @@ pub async fn run(drain: Drain, context: &Context) -> Outcome {
 async fn watch(api: &Api, path: &str, drain: &Drain, format: Format) -> Outcome {
     let (began, id) = (Instant::now(), &drain.id);
     let mut shown = String::new();
+    let mut time = drain.deadline;
     loop {
-        let late = began.elapsed() >= drain.deadline;
+        let late = began.elapsed() >= time;
         let left = match api.get(path).await {
             Ok(node) => {
                 if node["override"]["kind"] != "drain" {
                     return Err(Failure::failed(format!("{id}: the drain was taken back")));
                 }
-                let state = node["state"].as_str().unwrap_or("?");
-                match state {
+                let is_edge = node["role"] == "edge";
+                if is_edge {
+                    time = drain.deadline + CLOSING;
+                }
+                match node["state"].as_str().unwrap_or("?") {
                     "drained" if format == Format::Json => return output::json(&node),
+                    "drained" if is_edge => return output::print(&format!("{id} is empty\n")),
                     "drained" => {
                         return output::print(&format!("{id}: drained, nothing is left on it\n"));
                     }
                     "down" => format!("{id} is down"),
-                    _ => left(&node),
+                    _ if is_edge => words::left_at_edge(&node),
+                    _ => words::left_on_relay(&node),
                 }
             }
             // Another controller may be taking over: the drain stands in the store.
@@ -100,7 +121,7 @@ async fn watch(api: &Api, path: &str, drain: &Drain, format: Format) -> Outcome 
         if late {
             return Err(Failure::failed(format!(
                 "{id} is not empty after {} s: {left}; it goes on draining",
-                drain.deadline.as_secs()
+                time.as_secs()
             )));
         }
         if left != shown {
@@ -111,80 +132,5 @@ async fn watch(api: &Api, path: &str, drain: &Drain, format: Format) -> Outcome 
             shown = left;
         }
         tokio::time::sleep(EVERY).await;
-    }
-}
-
-/// What is left on the relay, in words.
-fn left(node: &Value) -> String {
-    let status = &node["status"];
-    if status.is_null() {
-        return "it has not said yet what it has to do".into();
-    }
-    let count = |name: &str| status[name].as_u64().unwrap_or_default();
-    let mut words = format!(
-        "{} subscriptions, {} tracks, {} edges attached",
-        count("subscriptions"),
-        count("tracks"),
-        node["edges"].as_u64().unwrap_or_default()
-    );
-    let groups = node["groups"].as_array().map_or(0, Vec::len);
-    if groups > 0 {
-        let leads = node["leads"].as_u64().unwrap_or_default();
-        words.push_str(&format!(
-            ", in {groups} placement groups, {leads} of them led"
-        ));
-    }
-    words
-}
-
-fn told(plan: &Value, format: Format) -> Outcome {
-    if format == Format::Json {
-        return output::json(plan);
-    }
-    let list = |name: &str| plan[name].as_array().cloned().unwrap_or_default();
-    let rows = |name: &str, what: &str| -> Vec<Value> {
-        let moves = list(name).into_iter();
-        moves
-            .map(|m| {
-                json!({
-                    "what": what, "from": m["from"], "to": m["to"],
-                    "now": output::arrows(&m["before"]), "then": output::arrows(&m["after"]),
-                })
-            })
-            .collect()
-    };
-    let mut all = rows("paths", "moves");
-    all.extend(rows("stay", "stays"));
-    let columns = [
-        ("PATH", "/what"),
-        ("FROM", "/from"),
-        ("TO", "/to"),
-        ("NOW", "/now"),
-        ("THEN", "/then"),
-    ];
-    output::list(format, &all, &columns)?;
-    output::print(&format!(
-        "\nedges that attach elsewhere: {}\nplacement groups in which another takes its place: {}\nnothing was changed\n",
-        output::cell(plan.get("edges")),
-        list("groups").len()
-    ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_left_is_told_in_words() {
-        let node = json!({"edges": 1, "status": {
-            "subscriptions": 4, "tracks": 2, "edges": 2, "relays": 3,
-        }});
-        assert_eq!(left(&node), "4 subscriptions, 2 tracks, 1 edges attached");
-        assert!(left(&json!({"status": null})).contains("not said"));
-        let node = json!({"edges": 0, "leads": 1, "groups": [{}, {}], "status": {}});
-        assert_eq!(
-            left(&node),
-            "0 subscriptions, 0 tracks, 0 edges attached, in 2 placement groups, 1 of them led"
-        );
     }
 }
