@@ -219,7 +219,8 @@ impl Machine {
     }
 
     pub(super) fn reopen(&mut self, name: &RoomName, word: u64) {
-        if !self.may_end(name) || self.change(name, 0, |_, _, _| ()).is_err() {
+        let leaves = matches!(self.whereabouts(name), Whereabouts::Leaving(_));
+        if !(leaves || self.may_end(name)) || self.change(name, 0, |_, _, _| ()).is_err() {
             return;
         }
         let Some(held) = self.rooms.get_mut(name).filter(|held| held.word <= word) else {
