@@ -49,7 +49,7 @@ async fn talk(
     let mut pace = tokio::time::interval(std::time::Duration::from_millis(25));
     loop {
         let stopped = *stop.borrow();
-        let last = said - u64::from(said % 3 == 0);
+        let last = u64::saturating_sub(said, u64::from(said % 3 == 0));
         if stopped && acked == said && heard.values().any(|h| *h == (who.to_owned(), last)) {
             return (heard, said);
         }
