@@ -18,7 +18,7 @@ use std::{num::NonZero, thread, time::Duration};
 use world::{Played, World};
 
 /// Seeds that `cargo test` plays.
-const SEEDS: u64 = 240;
+const SEEDS: u64 = 400;
 
 #[test]
 fn every_seed_keeps_every_law() {
