@@ -18,8 +18,7 @@ export class Hands {
     });
     this.muteAll.addEventListener("click", () => {
       const { state, me } = lesson;
-      const except = [me, ...schema.stageOf(state).map(({ member }) => member)];
-      void lesson.say(schema.mute(schema.muteOf(state)?.all ? null : { all: true, except }));
+      void lesson.say(schema.mute(schema.muteOf(state)?.all ? null : { all: true, except: [me] }));
     });
     setInterval(() => this.tick(), 1_000);
   }
@@ -57,11 +56,8 @@ export class Hands {
   }
 
   private invite(member: string): void {
-    const { state } = this.lesson;
     void this.lesson.say(schema.stage(member, { audio: true, video: true }));
     void this.lesson.say(schema.lowerHand(member));
-    const rule = schema.muteOf(state);
-    if (rule?.all) void this.lesson.say(schema.mute({ all: true, except: [...rule.except ?? [], member] }));
   }
 
   private person(member: string, name: string): HTMLLIElement {

@@ -27,7 +27,7 @@ export interface Stage {
     video: boolean;
     name?: string;
 }
-/** Everybody but these is to be silent. `room/mute` */
+/** Everybody is to be silent but these and who is on stage with audio. `room/mute` */
 export interface Mute {
     all: boolean;
     except?: string[];

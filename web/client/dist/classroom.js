@@ -32,7 +32,9 @@ export const muteOf = (from) => read(from, "room/mute", ({ all, except }) => typ
 export const isChatOpen = (from) => read(from, "room/chat", ({ open }) => typeof open === "boolean")?.open ?? true;
 export const isMuted = (from, member) => {
     const rule = muteOf(from);
-    return rule !== null && rule.all && !(rule.except ?? []).includes(member);
+    if (rule === null || !rule.all || (rule.except ?? []).includes(member))
+        return false;
+    return read(from, `stage/${member}`, ({ audio }) => audio === true) === null;
 };
 export const isStroke = (body) => (typeof body === "object" && body !== null && typeof body.color === "string" && isNumber(body.width) && Array.isArray(body.points)
     && body.points.length % 2 === 0 && body.points.length <= 2 * MAX_POINTS && body.points.every(isNumber));

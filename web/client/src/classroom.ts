@@ -14,7 +14,7 @@ export interface Stroke { points: number[]; color: string; width: number }
 export interface Hand { name?: string; note?: string }
 /** On stage, and with what. `stage/MEMBER` */
 export interface Stage { audio: boolean; video: boolean; name?: string }
-/** Everybody but these is to be silent. `room/mute` */
+/** Everybody is to be silent but these and who is on stage with audio. `room/mute` */
 export interface Mute { all: boolean; except?: string[] }
 /** Whether students may write. `room/chat` */
 export interface ChatRule { open: boolean }
@@ -70,7 +70,8 @@ export const muteOf = (from: State) => read<Mute>(from, "room/mute", ({ all, exc
 export const isChatOpen = (from: State) => read<ChatRule>(from, "room/chat", ({ open }) => typeof open === "boolean")?.open ?? true;
 export const isMuted = (from: State, member: string) => {
   const rule = muteOf(from);
-  return rule !== null && rule.all && !(rule.except ?? []).includes(member);
+  if (rule === null || !rule.all || (rule.except ?? []).includes(member)) return false;
+  return read<Stage>(from, `stage/${member}`, ({ audio }) => audio === true) === null;
 };
 
 export const isStroke = (body: any): body is Stroke => (

@@ -37,10 +37,12 @@ test("only votes for this poll and its options count, one for each member", () =
   assert.deepEqual(countOf(state, pollOf(state)), [1, 1]);
 });
 
-test("mute all spares whom it names, and what does not fit is nothing", () => {
-  const { mute, isMuted, muteOf, isChatOpen, chatRule, pollOf, seat, seatOf } = classroom;
+test("mute all spares whom it names and who is on stage with audio, and what does not fit is nothing", () => {
+  const { mute, stage, isMuted, muteOf, isChatOpen, chatRule, pollOf, seat, seatOf } = classroom;
   const state = stateOf(mute({ all: true, except: ["ann"] }), chatRule(false), seat("ann", { room: "math-2" }));
   assert.deepEqual([isMuted(state, "ann"), isMuted(state, "ben"), isChatOpen(state)], [false, true, false]);
+  const on = stateOf(mute({ all: true }), stage("ann", { audio: true, video: false }), stage("ben", { audio: false, video: true }));
+  assert.deepEqual([isMuted(on, "ann"), isMuted(on, "ben"), isMuted(stateOf(mute({ all: true }), stage("ann", null)), "ann")], [false, true, true]);
   assert.deepEqual(seatOf(state, "ann"), { room: "math-2" });
   assert.deepEqual(classroom.seatsOf(state), [{ member: "ann", seat: { room: "math-2" } }]);
   const odd = stateOf({ key: "room/mute", topic: "room", body: "all" }, { key: "poll/open", topic: "poll", body: { options: 3 } });

@@ -24,6 +24,7 @@ test("a teacher and a student share hands, stage, board and poll, and who comes 
     assert.equal(await student.eval("getComputedStyle(document.getElementById('mute-all')).display"), "none");
     await click(teacher, "#mute-all");
     await is(student, "the student is muted", "!document.getElementById('rule').hidden");
+    await is(teacher, "the teacher sees it", "document.getElementById('mute-all').textContent === 'Unmute all'");
     await click(teacher, "#hands li button");
     await is(student, "the student is on stage and may speak", "!!document.querySelector('#stage li[data-member] .me') && document.getElementById('rule').hidden");
     await is(teacher, "the hand is lowered", "document.querySelector('#hands li[data-member]') === null");
@@ -43,6 +44,7 @@ test("a teacher and a student share hands, stage, board and poll, and who comes 
     await is(student, "the stroke is there", "document.getElementById('board').dataset.strokes === '1'");
     await click(teacher, "#page-on");
     await is(student, "the page is turned", "document.getElementById('page').dataset.page === '2' && document.getElementById('board').dataset.strokes === '0'");
+    await is(teacher, "the teacher sees it turned", "document.getElementById('page').dataset.page === '2'");
     await click(teacher, "#page-back");
     await click(teacher, "#chat-rule");
     await is(student, "the chat is closed", "document.getElementById('text').disabled");
@@ -59,6 +61,7 @@ test("a teacher and a student share hands, stage, board and poll, and who comes 
     await is(student, "the student is told where to go", "!document.getElementById('where').hidden && /classroom.math-[12]$/.test(document.getElementById('where').href)");
     await is(late, "the other one is in the other room", "!document.getElementById('where').hidden");
     assert.notEqual(await late.eval("document.getElementById('where').href"), await student.eval("document.getElementById('where').href"));
+    await is(teacher, "the teacher sees both groups filled", "document.querySelectorAll('#groups li').length === 2 && !document.getElementById('groups').textContent.includes('nobody')");
     await click(teacher, "#divide");
     await is(student, "the class is called back", "document.getElementById('where').hidden");
 
