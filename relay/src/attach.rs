@@ -4,15 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use longspan_proto::ids::{Net, NodeId};
 use longspan_topology::{
-    cost::STANDBY_US,
+    cost::attachment_us,
     routes::{Hop, Path, Routes},
 };
-
-/// How long the leg from an edge to a relay other than its best one is taken to be, in µs, for no
-/// table tells it. A standby stands in another zone, at the farthest in a region nearby; a detour over
-/// the best one is shorter than that, so that an edge sends a track once, and over its standby only
-/// where nothing else is left.
-const STANDBY_LEG_US: u32 = 80_000;
 
 /// Gives every edge with a standby explicit paths from `me`, in every policy class: over its best
 /// attachment first.
@@ -44,7 +38,7 @@ fn over(
 ) -> Vec<Path> {
     let mut ways = Vec::new();
     for (rank, relay) in relays.iter().enumerate() {
-        let leg_us = u64::from(STANDBY_LEG_US + STANDBY_US) * rank as u64;
+        let leg_us = attachment_us(rank);
         let last = Hop {
             node: edge.clone(),
             net: Net::internet(),

@@ -12,6 +12,19 @@ pub const HOP_US: i64 = 500;
 /// browns out.
 pub const STANDBY_US: u32 = 20_000;
 
+/// How long the leg from an edge to a relay other than its best one is taken to be, in µs, for no
+/// table tells it. A standby stands in another zone, at the farthest in a region nearby; a detour over
+/// the best one is shorter than that, so that an edge sends a track once, and over its standby only
+/// where nothing else is left.
+const STANDBY_LEG_US: u32 = 80_000;
+
+/// What the last leg to an edge counts, in µs, over its attachment of this rank (0: its best relay,
+/// whose leg is the same for all paths and not counted). Nodes choose by it, and what is told of their
+/// choice must too.
+pub fn attachment_us(rank: usize) -> u64 {
+    u64::from(STANDBY_LEG_US + STANDBY_US) * rank as u64
+}
+
 /// The terms of a link's cost, for `route explain`. All in µs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terms {

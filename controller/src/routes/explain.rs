@@ -3,7 +3,7 @@
 
 use longspan_proto::ids::{Net, NodeId};
 use longspan_topology::{
-    cost::Terms,
+    cost::{Terms, attachment_us},
     graph::Transit,
     paths::{Lifted, Way, quickest},
     policy::Class,
@@ -48,7 +48,8 @@ pub struct Candidate {
     pub nodes: Vec<NodeId>,
     /// `primary`, `backup`, or `local`.
     pub rank: &'static str,
-    /// Expected delivery latency as told to the node, in ms.
+    /// Expected delivery latency as the node counts it, in ms: the path's, and what the last leg to
+    /// the origin's edge counts over a standby.
     pub cost_ms: f64,
     /// Of that the jitter: those of its links in quadrature, in ms.
     pub jitter_ms: f64,
@@ -162,9 +163,13 @@ pub(super) fn candidates(
     if at == origin {
         candidates.push(local());
     }
-    for relay in targets(origin, attached) {
+    for (rank, relay) in targets(origin, attached).iter().enumerate() {
+        let leg_us = attachment_us(rank);
         if relay == at && at != origin {
-            candidates.push(local());
+            candidates.push(Candidate {
+                cost_ms: ms(leg_us as i64),
+                ..local()
+            });
         }
         let paths = router
             .table(at)
@@ -179,7 +184,7 @@ pub(super) fn candidates(
             candidates.push(Candidate {
                 nodes,
                 rank: if place == 0 { "primary" } else { "backup" },
-                cost_ms: ms(path.cost_us as i64),
+                cost_ms: ms(path.cost_us.saturating_add(leg_us) as i64),
                 jitter_ms: ms(whole.jitter),
                 legs: weighed.into_iter().map(|(leg, _)| leg).collect(),
                 not_taken: None,

@@ -211,6 +211,41 @@ fn an_edge_takes_its_best_relay_unless_its_standby_gains_much() {
     assert_eq!(world.paths("e-1", "origin"), "far origin | near far origin");
 }
 
+/// As nodes choose: over the standby of the edge that a stream enters at only where nothing else is
+/// left, however near it is.
+#[test]
+fn a_way_ends_at_the_best_relay_of_its_origin() {
+    let mut world = World::new("best standby e-1");
+    world
+        .report("best: standby 15")
+        .report("standby: best 15, e-1 0.25")
+        .report("e-1: standby 0.25");
+    world.compute();
+    let (edge, origin) = (node("e-1"), node("e-2"));
+    let way = |attached: &[&str]| {
+        let attached: Vec<NodeId> = attached.iter().map(|relay| node(relay)).collect();
+        let way = world.router.way(0, &edge, &origin, &attached);
+        way.map(|nodes| {
+            nodes
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(" ")
+        })
+    };
+    assert_eq!(
+        way(&["best", "standby"]).as_deref(),
+        Some("standby best e-2")
+    );
+    assert_eq!(way(&["standby", "best"]).as_deref(), Some("standby e-2"));
+    assert_eq!(way(&["gone", "standby"]).as_deref(), Some("standby e-2"));
+    let attached = [node("best"), node("standby")];
+    let why = world.router.explain(&edge, &origin, &attached);
+    let costs: Vec<f64> = why.candidates.iter().map(|it| it.cost_ms.round()).collect();
+    assert_eq!(costs.len(), 2);
+    assert!(costs[0] < 30.0 && costs[1] >= 100.0, "{costs:?}");
+}
+
 /// Frames flow from the origin to whoever asked: theirs are the links that count.
 #[test]
 fn each_direction_takes_the_path_that_is_quick_for_its_frames() {
