@@ -6,12 +6,15 @@ use std::time::Duration;
 use longspan_proto::time::Time;
 
 /// Members fed a second in one room at one edge, in the long run: at about 10 µs for each write a
-/// quarter of a core, and of a large room a twentieth.
-const FED: u32 = 25_000;
-const FED_IN_LARGE: u32 = 5_000;
+/// quarter of a core, and of a large room a twentieth. In between it falls with the square of the
+/// room's size, which is what everybody talking to everybody costs.
+const FED: u64 = 25_000;
+const FED_IN_LARGE: u64 = 5_000;
 
 /// Times in a row that nobody waits for, as many intervals as that were silent before.
 const BURST: u32 = 5;
+
+const NANOS: u64 = 1_000_000_000;
 
 /// The longest wait: in a room where people talk to each other, and in a large one.
 const INTERACTIVE: Duration = Duration::from_millis(50);
@@ -29,13 +32,12 @@ pub struct Pace {
 impl Pace {
     /// When `here` members are to be woken for what is new now, of a room of `room`; counts it.
     pub fn wake(&mut self, now: Time, here: usize, room: u64) -> Time {
-        let (longest, fed) = match room > LARGE_ROOM {
-            true => (LARGE, FED_IN_LARGE),
-            false => (INTERACTIVE, FED),
+        let longest = match room > LARGE_ROOM {
+            true => LARGE,
+            false => INTERACTIVE,
         };
-        let here = u32::try_from(here).unwrap_or(u32::MAX);
-        let interval = (Duration::from_secs(1) / fed)
-            .saturating_mul(here)
+        let interval = Duration::from_nanos(NANOS / fed(room))
+            .saturating_mul(u32::try_from(here).unwrap_or(u32::MAX))
             .min(longest);
         let burst = interval * (BURST - 1);
         // What was counted while the room was larger makes nobody wait longer than now is right.
@@ -43,6 +45,12 @@ impl Pace {
         self.due = self.due.min(at + burst).max(at) + interval;
         at
     }
+}
+
+/// Members fed a second in a room of so many.
+fn fed(room: u64) -> u64 {
+    let over = room.clamp(LARGE_ROOM, 10 * LARGE_ROOM);
+    (FED * LARGE_ROOM * LARGE_ROOM / (over * over)).max(FED_IN_LARGE)
 }
 
 #[cfg(test)]
@@ -79,6 +87,13 @@ mod tests {
         assert_eq!(wakes(5_000, 1_000), 10 * 20 + 5, "every 50 ms");
         assert_eq!(wakes(5_000, 1_001), 10 * 5 + 5, "every 200 ms");
         assert_eq!(wakes(100, 5_000), 10 * 50 + 5, "a few of a large room");
+        // One more member turns nothing over.
+        assert_eq!(wakes(500, 1_000), wakes(500, 1_001));
+        assert_eq!(
+            wakes(500, 2_000),
+            10 * 12 + 10,
+            "6,250 members fed a second"
+        );
     }
 
     proptest! {
