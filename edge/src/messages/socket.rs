@@ -204,6 +204,10 @@ impl Connection<'_> {
     async fn run(mut self, expired: impl Future<Output = ()>) {
         // If the other end is gone already there is nobody to tell.
         let _ = self.talk(expired).await;
+        // What the hub wrote since this task last looked.
+        if let Some((_, bytes)) = self.place.seat.take() {
+            self.session.sent(bytes);
+        }
     }
 
     async fn talk(&mut self, expired: impl Future<Output = ()>) -> Result<(), Over> {
