@@ -6,11 +6,13 @@
 //! * `floor`, `fanout`, `chain`, `join`, `lessons`, `failover`, `edge_lost`, `history`, `log`, `routes`,
 //!   `overlay`: the verbs.
 //! * `backbone`, `child`, `spec`, `identity`: relays as processes, edges inside this one.
-//! * `load`: what is sent and how it is counted. `usage`, `report`: CPU, memory, tables.
+//! * `load`: what is sent and how it is counted. `usage`, `report`: CPU, memory, tables. `disk`: what a
+//!   sync takes.
 
 mod backbone;
 mod chain;
 mod child;
+mod disk;
 mod edge_lost;
 mod failover;
 mod fanout;

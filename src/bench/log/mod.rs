@@ -22,7 +22,7 @@ use self::{
     growth::Figure,
     world::World,
 };
-use super::{floor, report, usage::Usage};
+use super::{disk, floor, report, usage::Usage};
 use crate::{
     config::Role,
     failure::{Failure, Outcome},
@@ -60,6 +60,10 @@ pub struct Args {
     /// with SIGKILL, and started again
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000))]
     leader_kills: u32,
+    /// Where the nodes keep their data: on another disk, or in memory (/dev/shm), which leaves the
+    /// syncs out [default: a temporary folder]
+    #[arg(long)]
+    dir: Option<PathBuf>,
     /// For the members' sessions
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -78,6 +82,8 @@ const STAMP: u32 = 20;
 const SPARE_FILES: u64 = 512;
 /// The most sockets that the floor is measured with, and for how long.
 const FLOOR: (u32, u64) = (1_000, 3);
+/// How often the disk's own time is taken.
+const SYNCS: u32 = 100;
 /// From one kill of a leader to the next, in seconds, and for how long it is gone.
 const KILL_EVERY: u64 = 6;
 const GONE: Duration = Duration::from_millis(1_500);
@@ -139,7 +145,8 @@ fn grown(sizes: &[Value]) -> Vec<Figure> {
 /// One room of so many members.
 async fn run_size(args: &Args, members: u32) -> Outcome<Value> {
     let mut rng = ChaCha8Rng::seed_from_u64(args.seed);
-    let world = World::start(args.edges as usize).await?;
+    let dir = args.dir.clone().unwrap_or_else(std::env::temp_dir);
+    let world = World::start(args.edges as usize, &dir).await?;
     let filler = args.size.saturating_sub(STAMP) as usize;
     let mut session = || rng.random::<u128>();
     let edges = &world.edges;
@@ -182,6 +189,9 @@ async fn run_size(args: &Args, members: u32) -> Outcome<Value> {
     let floor =
         tokio::task::spawn_blocking(move || floor::us_per_write(subscribers, size, FLOOR.1));
     let floor = floor.await.map_err(Failure::failed)??;
+    let syncing = tokio::task::spawn_blocking(move || disk::sync(&dir, size as usize, SYNCS));
+    let sync = syncing.await.map_err(Failure::failed)?;
+    let sync = sync.map_err(Failure::failed)?;
     for figures in &mut rates {
         let us = figures["us_per_delivery"].as_f64().unwrap_or_default();
         figures["us_per_delivery_by_floor"] = report::round(us / floor, 2).into();
@@ -198,6 +208,7 @@ async fn run_size(args: &Args, members: u32) -> Outcome<Value> {
         "rss_bytes_per_member": grown / u64::from(members),
         "rss_bytes_edges": full.rss_bytes,
         "floor_tcp_us_per_write": report::round(floor, 2),
+        "disk_sync_ms": sync.json(),
     });
     let figures = match <[Value; 1]>::try_from(rates) {
         Ok([one]) => one,

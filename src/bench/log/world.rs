@@ -3,6 +3,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr},
+    path::Path,
     time::Duration,
 };
 
@@ -45,8 +46,12 @@ pub struct World {
 }
 
 impl World {
-    pub async fn start(edges: usize) -> Outcome<World> {
-        let folder = tempfile::tempdir().map_err(Failure::failed)?;
+    /// Starts it; its nodes keep their data in a folder of their own `within` this one.
+    pub async fn start(edges: usize, within: &Path) -> Outcome<World> {
+        let folder = tempfile::tempdir_in(within).map_err(|error| {
+            let dir = within.display();
+            Failure::failed(format!("cannot make a folder in {dir}: {error}"))
+        })?;
         let dir = DataDir::take(folder.path())?;
         let matrix = Matrix::bundled();
         let plan = plan(edges, &matrix)?;
