@@ -1,6 +1,6 @@
 //! [`Law::Fed`](super::Law::Fed): what a subscriber is promised, and when.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use longspan_lab::wan::{Jitter, Loss, Profile};
 use longspan_proto::time::Time;
@@ -31,13 +31,14 @@ impl World {
         }
         let long_ago = |at: Time| self.now.saturating_since(at) >= FED_WITHIN;
         let within = self.fed_within();
+        let mut reached = BTreeMap::new();
         for (at, viewer) in self.viewers.iter().enumerate() {
             let slot = &self.slots[viewer.slot];
             let is_due = !viewer.gone
                 && slot.live
                 && long_ago(slot.since)
                 && long_ago(viewer.since)
-                && self.reaches(viewer.node, slot.edge, viewer.slot);
+                && self.reaches(viewer.node, slot.edge, viewer.slot, &mut reached);
             if is_due {
                 self.is_fed(at, within);
             }
@@ -148,9 +149,16 @@ impl World {
     /// Whether the law promises a viewer at `from` the tracks of `to`. Where a controller has led for
     /// long enough: connections over at most three relays between two get through. Otherwise: one
     /// of the best ways of its own table does, and it knows the stream.
-    fn reaches(&self, from: usize, to: usize, slot: usize) -> bool {
+    /// `reached`: what is known already, by place.
+    fn reaches(
+        &self,
+        from: usize,
+        to: usize,
+        slot: usize,
+        reached: &mut BTreeMap<usize, Vec<bool>>,
+    ) -> bool {
         match self.setup.tables != Tables::ByHand && self.has_been_led(LED_FOR) {
-            true => self.is_reachable(from, to, true),
+            true => reached.entry(from).or_insert_with(|| self.reached(from))[to],
             false => {
                 let since = self.knows_since(from, slot);
                 let long_ago = self.now.saturating_since(since) >= FED_WITHIN;
@@ -163,18 +171,13 @@ impl World {
         self.alive(node) && !self.nodes[node].stopped
     }
 
-    /// Whether packets get through over at most three relays between two; over connections that
-    /// stand, or over whatever there could be.
-    fn is_reachable(&self, from: usize, to: usize, connected: bool) -> bool {
-        if !self.runs(from) || !self.runs(to) {
-            return false;
-        }
-        let stands = |link: usize| !connected || (self.is_up(link, 0) && self.is_up(link, 1));
-        let is_open = |link: usize| self.is_open(link) && stands(link);
-        if from == to {
-            return true;
-        }
+    /// Which nodes packets get through to over at most three relays, over connections that stand.
+    fn reached(&self, from: usize) -> Vec<bool> {
         let mut reached = vec![false; self.nodes.len()];
+        if !self.runs(from) {
+            return reached;
+        }
+        let stands = |link: usize| self.is_up(link, 0) && self.is_up(link, 1);
         reached[from] = true;
         let mut last = vec![from];
         for _ in 0..MAX_INTERMEDIATES + 2 {
@@ -183,10 +186,7 @@ impl World {
                 for at in &self.links_of[*a] {
                     let link = &self.layout.links[*at];
                     let b = link.a + link.b - a;
-                    if !reached[b] && self.runs(b) && is_open(*at) {
-                        if b == to {
-                            return true;
-                        }
+                    if !reached[b] && self.runs(b) && self.is_open(*at) && stands(*at) {
                         reached[b] = true;
                         if !self.layout.is_edge(b) {
                             next.push(b);
@@ -196,7 +196,7 @@ impl World {
             }
             last = next;
         }
-        false
+        reached
     }
 
     /// Whether some way of a node's own table to an edge gets through.
