@@ -25,16 +25,11 @@ mod sum;
 mod trial;
 
 use std::{
-    collections::BTreeMap,
     process::exit,
     time::{Duration, Instant},
 };
 
-use longspan_lab::{
-    matrix::{Matrix, Split},
-    tun::space,
-    world::Everywhere,
-};
+use longspan_lab::tun::space;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
@@ -45,7 +40,7 @@ use crate::{
     lab::run::enter,
 };
 use chat::Chat;
-use field::{Field, Wanted};
+use field::Field;
 use sum::Sum;
 
 /// What fails, and how often.
@@ -160,20 +155,8 @@ const FAILED_IN_A_ROW: u32 = 5;
 
 async fn inside(args: &Args) -> Outcome<Value> {
     let mut rng = ChaCha8Rng::seed_from_u64(args.seed);
-    let matrix = Matrix::bundled();
-    let everywhere = Everywhere::named(&args.profile).map_err(Failure::usage)?;
-    let regions = field::draw(&matrix, args.regions, &mut rng);
     let began = Instant::now();
-    let mut field = Field::start(Wanted {
-        matrix,
-        split: Split::Half,
-        everywhere,
-        regions: regions.clone(),
-        edges: true,
-        clocks: BTreeMap::new(),
-        seed: args.seed,
-    })
-    .await?;
+    let mut field = Field::drawn(args.regions, &args.profile, args.seed, &mut rng).await?;
     let chat = Chat::start(&field, &mut rng).await?;
     eprintln!("everything runs after {:.1?}", began.elapsed());
     if args.without_controller {
@@ -199,7 +182,7 @@ async fn inside(args: &Args) -> Outcome<Value> {
     let setting = json!({
         "fault": names.join(","),
         "profile": args.profile,
-        "regions": regions,
+        "regions": field.regions(),
         "store": field.store(),
         "without_controller": args.without_controller,
         "steady": steady,

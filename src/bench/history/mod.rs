@@ -17,9 +17,7 @@ use std::{
 
 use longspan_lab::{
     history::{self, Event, Mark, Verdict, What},
-    matrix::{Matrix, Split},
     tun::space,
-    world::Everywhere,
 };
 use longspan_proto::time::Time;
 use rand::{RngExt, SeedableRng};
@@ -32,7 +30,7 @@ use self::{
     member::{Phase, Shared},
 };
 use super::{
-    failover::field::{self, Field, Wanted},
+    failover::field::Field,
     report::{self, Distribution},
 };
 use crate::{
@@ -104,20 +102,8 @@ pub fn run(args: &Args) -> Outcome<(Value, Outcome)> {
 
 async fn inside(args: &Args) -> Outcome<(Value, Outcome)> {
     let mut rng = ChaCha8Rng::seed_from_u64(args.seed);
-    let matrix = Matrix::bundled();
-    let everywhere = Everywhere::named(&args.profile).map_err(Failure::usage)?;
-    let regions = field::draw(&matrix, args.regions, &mut rng);
     let began = Instant::now();
-    let mut field = Field::start(Wanted {
-        matrix,
-        split: Split::Half,
-        everywhere,
-        regions: regions.clone(),
-        edges: true,
-        clocks: BTreeMap::new(),
-        seed: args.seed,
-    })
-    .await?;
+    let mut field = Field::drawn(args.regions, &args.profile, args.seed, &mut rng).await?;
     eprintln!("everything runs after {:.1?}", began.elapsed());
     let urls = field.sites.iter().map(|site| site.area.edge.http);
     let shared = Arc::new(Shared {
@@ -175,7 +161,7 @@ async fn inside(args: &Args) -> Outcome<(Value, Outcome)> {
     let mut figures = told(&verdict);
     let setting = json!({
         "members": args.members,
-        "regions": regions,
+        "regions": field.regions(),
         "profile": args.profile,
         "store": field.store(),
         "settled": settled.is_ok(),

@@ -91,6 +91,11 @@ pub fn draw(matrix: &Matrix, count: u32, rng: &mut impl Rng) -> Vec<Region> {
 }
 
 impl Field {
+    /// Where there is a relay.
+    pub fn regions(&self) -> &[Region] {
+        &self.wanted.regions
+    }
+
     /// What the controller keeps its records in.
     pub fn store(&self) -> &'static str {
         self.store
