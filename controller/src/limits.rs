@@ -43,6 +43,8 @@ pub struct Limits {
     pub member_grace: Duration,
     /// What operators ask for at once (cordons, drains, costs, pins). Another is refused.
     pub overrides: usize,
+    /// Rooms for which operators wish how much of their order is kept. Another is refused.
+    pub policies: usize,
     /// Traces of rooms under way. Another is answered with what the tables say only.
     pub traces: usize,
     /// Tables are computed at most this often (when something changed).
@@ -70,6 +72,7 @@ impl Default for Limits {
             groups: 4_096,
             member_grace: Duration::from_secs(10),
             overrides: 4_096,
+            policies: 4_096,
             traces: 64,
             recompute_every: Duration::from_millis(250),
             store_timeout: Duration::from_secs(3),

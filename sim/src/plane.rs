@@ -578,7 +578,10 @@ impl World {
                     }
                 }
                 // Operators ask for nothing here.
-                Output::Changed(..) | Output::Traced(..) | Output::Moving(..) => {}
+                Output::Changed(..)
+                | Output::Traced(..)
+                | Output::Moving(..)
+                | Output::Kept(..) => {}
                 Output::Event(event) => {
                     self.plane.switches +=
                         u64::from(matches!(event, state::Event::RouteSwitched(_)));

@@ -291,7 +291,8 @@ impl World {
             // Only operators ask; and no room log is simulated here.
             to_node::Message::Trace(_)
             | to_node::Message::Groups(_)
-            | to_node::Message::Moves(_) => {}
+            | to_node::Message::Moves(_)
+            | to_node::Message::Policies(_) => {}
         }
     }
 

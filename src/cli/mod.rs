@@ -8,6 +8,7 @@ mod links;
 mod moves;
 mod nodes;
 pub mod output;
+mod policies;
 mod rooms;
 mod routes;
 mod wishes;

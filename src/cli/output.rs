@@ -146,6 +146,46 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("{number:?} is no number"))
 }
 
+/// A length of time as it can be typed, in the largest unit that needs no fraction.
+pub fn short_duration(ms: u64) -> String {
+    let units = [(3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+    let fits = units
+        .iter()
+        .find(|(unit, _)| ms > 0 && ms.is_multiple_of(*unit));
+    fits.map_or_else(
+        || format!("{ms}ms"),
+        |(unit, name)| format!("{}{name}", ms / unit),
+    )
+}
+
+/// A number of bytes, maybe with its unit of 1,024, its square or its cube: 65536, 64k, 2M, 1G.
+pub fn size(text: &str) -> Result<u64, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit());
+    let (number, unit) = text.split_at(split.unwrap_or(text.len()));
+    let shift = match unit {
+        "" => 0,
+        "k" | "K" => 10,
+        "m" | "M" => 20,
+        "g" | "G" => 30,
+        _ => return Err("write it as 65536, 64k, 2M or 1G".to_owned()),
+    };
+    let number = number.parse::<u64>().ok();
+    let bytes = number.and_then(|number| number.checked_mul(1 << shift));
+    bytes.ok_or_else(|| format!("{text:?} is no number of bytes"))
+}
+
+/// The same, as it can be typed.
+pub fn short_size(bytes: u64) -> String {
+    let units = [(1 << 30, "G"), (1 << 20, "M"), (1 << 10, "k")];
+    let fits = units
+        .iter()
+        .find(|(unit, _)| bytes > 0 && bytes.is_multiple_of(*unit));
+    fits.map_or_else(
+        || bytes.to_string(),
+        |(unit, name)| format!("{}{name}", bytes / unit),
+    )
+}
+
 fn flatten(prefix: &str, value: &Value, rows: &mut Vec<Vec<String>>) {
     let under = |name: &str| {
         if prefix.is_empty() {
@@ -223,6 +263,32 @@ mod tests {
         assert!(duration("300").is_err());
         assert!(duration("fast").is_err());
         assert!(duration("-1s").is_err());
+    }
+
+    #[test]
+    fn sizes_and_times_are_told_as_they_are_typed() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("1000", 1_000),
+            ("64k", 65_536),
+            ("2M", 2 << 20),
+            ("1G", 1 << 30),
+        ] {
+            assert_eq!(size(text), Ok(bytes));
+            assert_eq!(short_size(bytes), text);
+        }
+        for odd in ["", "k", "1.5M", "-1", "64kb", "99999999999G"] {
+            assert!(size(odd).is_err(), "{odd}");
+        }
+        for (ms, text) in [
+            (0, "0ms"),
+            (1_500, "1500ms"),
+            (90_000, "90s"),
+            (86_400_000, "24h"),
+        ] {
+            assert_eq!(short_duration(ms), text);
+            assert_eq!(duration(text), Ok(Duration::from_millis(ms)));
+        }
     }
 
     #[test]

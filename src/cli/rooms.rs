@@ -7,6 +7,7 @@ use super::{
     Context, Format, Watch,
     moves::{self, Move},
     output,
+    policies::{self, Policy},
 };
 use crate::{failure::Outcome, http::escape};
 
@@ -34,6 +35,8 @@ pub enum Verb {
     },
     /// Lets another placement group keep a room's log, while its members talk
     Move(Move),
+    /// How much of a room's order is kept for whoever comes back
+    Policy(Policy),
 }
 
 /// Which room.
@@ -83,6 +86,7 @@ pub async fn run(verb: Verb, context: &Context) -> Outcome {
             watch.repeat(show).await
         }
         Verb::Move(wish) => moves::run(wish, &api, context.format).await,
+        Verb::Policy(policy) => policies::run(policy, &api, context.format).await,
         Verb::Trace { name, watch } => {
             let path = name.path("/trace");
             let show = async || {

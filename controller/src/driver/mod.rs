@@ -22,8 +22,8 @@ use crate::{
     backoff::Backoff,
     limits::Limits,
     state::{
-        Begun, Change, Changed, Claim, Close, Conn, Event, Granted, Join, Move, Refused, RoomTrace,
-        Said, State, Unchanged, record,
+        Begun, Change, Changed, Claim, Close, Conn, Event, Granted, Join, KeepRoom, Move,
+        PolicyView, Refused, RoomTrace, Said, State, Unchanged, record,
     },
     store::{LeaseId, Store},
 };
@@ -98,6 +98,8 @@ pub enum Message {
     Trace(RoomName, oneshot::Sender<Option<RoomTrace>>),
     /// An operator wants a room's log to be kept by another group.
     Move(Move, oneshot::Sender<Result<Begun, Unchanged>>),
+    /// An operator wants so much of a room's order kept.
+    Keep(KeepRoom, oneshot::Sender<Result<PolicyView, Unchanged>>),
     /// Somebody looks at the state.
     Look(Box<dyn FnOnce(&State) + Send>),
 }

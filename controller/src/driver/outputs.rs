@@ -59,6 +59,11 @@ impl Term<'_> {
                         let _ = reply.send(answer);
                     }
                 }
+                Output::Kept(ticket, answer) => {
+                    if let Some(reply) = self.keeps.remove(&ticket) {
+                        let _ = reply.send(answer);
+                    }
+                }
                 Output::Event(event) => self.event(&event),
             }
         }

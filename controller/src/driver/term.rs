@@ -23,8 +23,8 @@ use super::{
 use crate::{
     backoff::Backoff,
     state::{
-        Begun, CallId, Changed, Conn, Done, Granted, Input, Now, Refused, RoomTrace, State, Ticket,
-        Unchanged,
+        Begun, CallId, Changed, Conn, Done, Granted, Input, Now, PolicyView, Refused, RoomTrace,
+        State, Ticket, Unchanged,
     },
     store::{Error, LeaseId, Revision, Watch},
 };
@@ -47,6 +47,7 @@ pub(super) struct Term<'a> {
     pub(super) changes: HashMap<Ticket, oneshot::Sender<Result<Changed, Unchanged>>>,
     pub(super) traces: HashMap<Ticket, oneshot::Sender<Option<RoomTrace>>>,
     pub(super) moves: HashMap<Ticket, oneshot::Sender<Result<Begun, Unchanged>>>,
+    pub(super) keeps: HashMap<Ticket, oneshot::Sender<Result<PolicyView, Unchanged>>>,
     pub(super) calls: JoinSet<(CallId, Result<Done, Error>)>,
     pub(super) permits: Arc<Semaphore>,
     /// Raising the era, by what is wanted.
@@ -71,6 +72,7 @@ pub async fn lead(driver: &mut Driver, elected: Elected, shutdown: &Cancellation
         changes: HashMap::new(),
         traces: HashMap::new(),
         moves: HashMap::new(),
+        keeps: HashMap::new(),
         calls: JoinSet::new(),
         permits: Arc::new(Semaphore::new(CALLS)),
         eras: JoinSet::new(),
@@ -293,6 +295,11 @@ impl Term<'_> {
                 self.next += 1;
                 self.moves.insert(self.next, reply);
                 self.input(Input::Move(self.next, wish));
+            }
+            Message::Keep(wish, reply) => {
+                self.next += 1;
+                self.keeps.insert(self.next, reply);
+                self.input(Input::Keep(self.next, wish));
             }
             Message::Look(look) => look(&self.state),
         }

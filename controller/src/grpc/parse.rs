@@ -17,8 +17,8 @@ use tonic::Status;
 use crate::{
     routes::Report,
     state::{
-        Claim, GroupStatus, HeldGroup, HeldStream, Join, MoveReport, MoveSaid, Said, Stage,
-        Status as NodeStatus, TracedTrack, record,
+        Claim, GroupStatus, HeldGroup, HeldStream, Join, Kept, MoveReport, MoveSaid, PolicyReport,
+        Said, Stage, Status as NodeStatus, TracedTrack, record,
     },
 };
 
@@ -37,6 +37,9 @@ const MAX_STREAMS: usize = 4_096;
 const MAX_GROUPS: usize = 1_024;
 /// Moves of rooms that one relay may tell of. A longer list ends the session.
 const MAX_MOVES: usize = 1_024;
+/// Policies of rooms that one relay may tell of: as many as it may be told. A longer list ends the
+/// session.
+const MAX_POLICIES: usize = 4_096;
 /// Members, voters or learners of one group: three, and those who come and go.
 const MAX_MEMBERS: usize = 16;
 /// Above every number and revision that a group reaches; what rises from it does not overflow.
@@ -189,13 +192,21 @@ pub fn said(message: FromNode, max_links: usize) -> Parsed<Said> {
             }
             let moves = status.moves.into_iter().map(move_report);
             let moves = moves.collect::<Parsed<_>>()?;
+            let count = status.policies.len();
+            if count > MAX_POLICIES {
+                return Err(format!(
+                    "status.policies: {count} policies; the limit is {MAX_POLICIES}"
+                ));
+            }
+            let policies = status.policies.iter().map(policy_report);
+            let policies = policies.collect::<Parsed<_>>()?;
             let status = NodeStatus {
                 subscriptions: status.subscriptions,
                 tracks: status.tracks,
                 relays: status.relays,
                 edges: status.edges,
             };
-            Said::Status(status, groups, moves)
+            Said::Status(status, groups, moves, policies)
         }
         M::Traced(traced) => {
             let count = traced.tracks.len();
@@ -288,6 +299,24 @@ fn group_status(mut told: control::GroupStatus) -> Parsed<GroupStatus> {
         applied: told.applied,
         rooms: told.rooms,
         halted: told.halted,
+        most: told.most.as_ref().and_then(kept),
+    })
+}
+
+fn policy_report(told: &control::PolicyStatus) -> Parsed<PolicyReport> {
+    Ok(PolicyReport {
+        room: room("status.policies", &told.tenant, &told.room)?,
+        group: group_id("status.policies.group", told.group)?,
+        keeps: told.keeps.as_ref().and_then(kept),
+    })
+}
+
+/// A relay says all of it.
+fn kept(told: &control::Retention) -> Option<Kept> {
+    Some(Kept {
+        messages: told.messages?,
+        bytes: told.bytes?,
+        age_ms: told.age_ms?,
     })
 }
 

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::{App, Failure, changes::failure};
 use crate::{
     driver::{Message, audit_records},
-    state::{AskedLink, GroupView, NodeView, RoomTrace, RoomView, Unchanged},
+    state::{AskedLink, GroupView, NodeView, PolicyView, RoomTrace, RoomView, Unchanged},
 };
 
 /// Audit records told at once unless asked otherwise, and at most.
@@ -105,6 +105,24 @@ pub async fn room(
         Some(seen) => Ok(Json(seen)),
         None => Err(app.no_room(name).await),
     }
+}
+
+pub async fn policy(
+    State(app): State<App>,
+    Path(room): Path<String>,
+    params: Params,
+) -> Answer<PolicyView> {
+    let name = room_name(&room, &params)?;
+    let seen = app.look(move |state| state.view_policy(&name)).await?;
+    seen.map(Json).map_err(failure)
+}
+
+pub async fn policies(State(app): State<App>, params: Params) -> Answer<Vec<PolicyView>> {
+    let tenant = params.get("tenant").map(|tenant| parsed::<Tenant>(tenant));
+    let tenant = tenant.transpose()?;
+    app.look(move |state| state.view_policies(tenant.as_ref()))
+        .await
+        .map(Json)
 }
 
 pub async fn groups(State(app): State<App>) -> Answer<Vec<GroupView>> {

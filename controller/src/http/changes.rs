@@ -19,9 +19,9 @@ use super::{
 use crate::{
     driver::Message,
     state::{
-        Ask, Change, Move, Unchanged, Where,
+        Ask, Change, KeepRoom, Move, Unchanged, Where,
         key::{Link, Target},
-        record::{Wish, read_generation},
+        record::{Keep, Wish, read_generation},
     },
 };
 
@@ -41,6 +41,10 @@ const MAX_DEADLINE: Duration = Duration::from_secs(24 * 3_600);
 const MAX_ADDED_MS: f64 = 10_000.0;
 /// What a link's cost can be multiplied by.
 const FACTORS: std::ops::RangeInclusive<f64> = 0.1..=100.0;
+/// Messages, bytes and seconds that can be wished for: any number that JSON can say without loss, and
+/// ten years. What a group keeps of a room is far less, and its leader says how much.
+const MAX_KEPT: u64 = (1 << 53) - 1;
+const MAX_AGE: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 /// Nodes of a pinned path, its end included, that are read at all.
 const MAX_PIN: usize = 16;
 
@@ -305,6 +309,72 @@ pub async fn move_room(
     let begun = begun.ok_or_else(|| app.not_leading())?;
     let begun = begun.map_err(failure)?;
     Ok(Json(json!(begun)))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeepBody {
+    reason: Option<String>,
+    owner: Option<String>,
+    messages: Option<u64>,
+    bytes: Option<u64>,
+    age_s: Option<f64>,
+    #[serde(default)]
+    reset: bool,
+}
+
+/// `POST /rooms/ROOM/policy`: how much of the room's order is kept.
+pub async fn keep_room(
+    State(app): State<App>,
+    Path(room): Path<String>,
+    params: Params,
+    body: Bytes,
+) -> Answer {
+    let room = room_name(&room, &params)?;
+    let body: KeepBody = read(&body)?;
+    for (name, value) in [("messages", body.messages), ("bytes", body.bytes)] {
+        if let Some(value) = value.filter(|value| *value > MAX_KEPT) {
+            return Err(Failure::bad(format!(
+                "{name}: {value} is not within 0 … {MAX_KEPT}"
+            )));
+        }
+    }
+    let age = body.age_s;
+    let age = age.map(|s| seconds("age_s", s, Duration::ZERO, MAX_AGE));
+    let keep = Keep {
+        messages: body.messages,
+        bytes: body.bytes,
+        age_ms: age.transpose()?.map(|age| age.as_millis() as u64),
+    };
+    let keep = match (body.reset, keep == Keep::default()) {
+        (true, true) => None,
+        (false, false) => Some(keep),
+        (true, false) => {
+            return Err(Failure::bad(
+                "reset: it takes all bounds back; name none of them with it",
+            ));
+        }
+        (false, true) => {
+            return Err(Failure::bad(
+                "nothing is asked: name messages, bytes or age_s, or reset",
+            ));
+        }
+    };
+    let why = Why {
+        reason: body.reason,
+        owner: body.owner,
+        ttl_s: None,
+    };
+    let (reason, owner) = why.words()?;
+    let wish = KeepRoom {
+        room,
+        keep,
+        reason,
+        owner,
+    };
+    let kept = app.handle.ask(|reply| Message::Keep(wish, reply)).await;
+    let kept = kept.ok_or_else(|| app.not_leading())?;
+    Ok(Json(json!(kept.map_err(failure)?)))
 }
 
 async fn apply(app: &App, change: Change) -> Answer {

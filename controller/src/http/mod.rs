@@ -117,6 +117,11 @@ pub fn router(app: App) -> Router {
         .route("/rooms/{room}", get(api::room))
         .route("/rooms/{room}/trace", get(api::trace))
         .route("/rooms/{room}/move", post(changes::move_room))
+        .route(
+            "/rooms/{room}/policy",
+            get(api::policy).post(changes::keep_room),
+        )
+        .route("/policies", get(api::policies))
         .route("/groups", get(api::groups))
         .route("/routes/table", get(api::table))
         .route("/routes/explain", get(api::explain))

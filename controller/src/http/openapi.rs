@@ -93,6 +93,27 @@ pub const CHANGES: &[Change] = &[
         ],
     ),
     (
+        "/rooms/{room}/policy",
+        "How much of the room's order is kept for whoever comes back. A bound that is not given stays as it was \
+         wished before; more than the room's group allows is cut to that. The answer tells what is wished, what \
+         holds, and the most there is.",
+        &[("room", "The room; it need not be open.")],
+        &[
+            ("messages", "integer", "At most so many messages."),
+            ("bytes", "integer", "What they cost together at most."),
+            (
+                "age_s",
+                "number",
+                "How old the oldest may be, by the log's time.",
+            ),
+            (
+                "reset",
+                "boolean",
+                "Takes all bounds back: the group's own hold.",
+            ),
+        ],
+    ),
+    (
         "/routes/pin",
         "Pins the path from a node to a relay.",
         &[],
@@ -165,6 +186,24 @@ pub const VERBS: &[Verb] = &[
                 "Whose room; `default` if not given.",
             ),
         ],
+    ),
+    (
+        "/rooms/{room}/policy",
+        "How much of the room's order operators want kept, what holds, and the most there is.",
+        &[
+            ("room", "path", true, "The room."),
+            (
+                "tenant",
+                "query",
+                false,
+                "Whose room; `default` if not given.",
+            ),
+        ],
+    ),
+    (
+        "/policies",
+        "The same of all rooms for which operators wish something.",
+        &[("tenant", "query", false, "Only this tenant's rooms.")],
     ),
     (
         "/groups",
@@ -253,7 +292,8 @@ pub async fn document() -> Json<Value> {
         let asks = !path.ends_with("/uncordon")
             && !path.ends_with("/undrain")
             && !path.ends_with("/unpin")
-            && !path.ends_with("/move");
+            && !path.ends_with("/move")
+            && !path.ends_with("/policy");
         let common = [
             ("reason", "string", "Why; stands in the audit."),
             ("owner", "string", "Who asks; stands in the audit."),
@@ -279,7 +319,14 @@ pub async fn document() -> Json<Value> {
         }});
         (format!("/api/v1{path}"), verb)
     });
-    let paths: Map<String, Value> = reads.chain(changes).collect();
+    let mut paths: Map<String, Value> = Map::new();
+    for (path, verb) in reads.chain(changes) {
+        // Some paths are read and changed.
+        let known = paths.entry(path).or_insert_with(|| json!({}));
+        if let (Some(known), Value::Object(verb)) = (known.as_object_mut(), verb) {
+            known.extend(verb);
+        }
+    }
     Json(json!({
         "openapi": "3.1.0",
         "info": {"title": "Longspan controller", "version": env!("CARGO_PKG_VERSION")},

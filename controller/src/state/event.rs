@@ -161,6 +161,28 @@ pub enum Event {
         /// Why it did not.
         reason: String,
     },
+    /// An operator wants so much of a room's order kept.
+    RoomPolicySet {
+        /// The room.
+        #[serde(serialize_with = "text")]
+        room: RoomName,
+        /// How much.
+        keep: record::Keep,
+        /// Why.
+        reason: String,
+        /// Who.
+        owner: String,
+    },
+    /// An operator wants as much kept of a room's order as its group gives.
+    RoomPolicyReset {
+        /// The room.
+        #[serde(serialize_with = "text")]
+        room: RoomName,
+        /// Why.
+        reason: String,
+        /// Who.
+        owner: String,
+    },
     /// An operator asked for something.
     OverrideSet {
         /// About what, in words.

@@ -14,6 +14,7 @@ use super::{
     event::Event,
     key::Target,
     moves::{Begun, Move, MoveReport},
+    policies::{KeepRoom, Kept, PolicyReport, PolicyView},
     record::{self, GroupId, Wish},
     traces::RoomTrace,
 };
@@ -94,6 +95,8 @@ pub enum Input {
     Trace(Ticket, RoomName),
     /// An operator wants a room's log to be kept by another group.
     Move(Ticket, Move),
+    /// An operator wants so much of a room's order kept.
+    Keep(Ticket, KeepRoom),
     /// A publisher gives a stream back.
     Release {
         /// The session of its edge.
@@ -168,6 +171,8 @@ pub struct GroupStatus {
     pub rooms: u32,
     /// Why it can go no further; empty: it runs.
     pub halted: String,
+    /// The most it keeps of a room; none: it does not say.
+    pub most: Option<Kept>,
 }
 
 /// A stream that a node was given.
@@ -244,9 +249,9 @@ pub enum Said {
     },
     /// It serves it no longer.
     Unwatch(RoomName),
-    /// What it has to do, of each placement group it has a part in, and of each move of a room away
-    /// from one.
-    Status(Status, Vec<GroupStatus>, Vec<MoveReport>),
+    /// What it has to do, of each placement group it has a part in, of each move of a room away
+    /// from one, and of each policy of a room in those that it leads.
+    Status(Status, Vec<GroupStatus>, Vec<MoveReport>, Vec<PolicyReport>),
     /// The answer to a [`Trace`](longspan_proto::control::Trace).
     Traced(u64, Vec<TracedTrack>),
 }
@@ -411,6 +416,8 @@ pub enum Output {
     Changed(Ticket, Result<Changed, Unchanged>),
     /// Answer the wish to move a room.
     Moving(Ticket, Result<Begun, Unchanged>),
+    /// Answer the wish to keep so much of a room.
+    Kept(Ticket, Result<PolicyView, Unchanged>),
     /// Answer a trace; none: there is no such room.
     Traced(Ticket, Option<Box<RoomTrace>>),
     /// Something that operators may want to know.

@@ -16,6 +16,8 @@ pub enum Key {
     Node(NodeId),
     /// `tenants/{tenant}/rooms/{room}`; never leased.
     Room(RoomName),
+    /// `tenants/{tenant}/rooms/{room}/policy`; never leased.
+    Policy(RoomName),
     /// `tenants/{tenant}/rooms/{room}/streams/{stream}`; leased by the origin edge.
     Stream(RoomName, Stream),
     /// `tenants/{tenant}/rooms/{room}/edges/{edge}`; leased by the edge.
@@ -95,6 +97,7 @@ impl Key {
             ["election"] => Key::Election,
             ["nodes", id] => Key::Node(NodeId::new(id).ok()?),
             ["tenants", t, "rooms", r] => Key::Room(room(t, r)?),
+            ["tenants", t, "rooms", r, "policy"] => Key::Policy(room(t, r)?),
             ["tenants", t, "rooms", r, "streams", s] => {
                 Key::Stream(room(t, r)?, Stream::new(s).ok()?)
             }
@@ -138,6 +141,10 @@ impl fmt::Display for Key {
         match self {
             Key::Node(id) => write!(f, "{ROOT}nodes/{id}"),
             Key::Room(name) => room(f, name),
+            Key::Policy(name) => {
+                room(f, name)?;
+                f.write_str("/policy")
+            }
             Key::Stream(name, stream) => {
                 room(f, name)?;
                 write!(f, "/streams/{stream}")
@@ -180,6 +187,7 @@ mod tests {
         for text in [
             "/longspan/v1/nodes/hk-relay-1",
             "/longspan/v1/tenants/default/rooms/math.7",
+            "/longspan/v1/tenants/default/rooms/math.7/policy",
             "/longspan/v1/tenants/default/rooms/math.7/streams/teacher",
             "/longspan/v1/tenants/default/rooms/math.7/edges/hk-edge-1",
             "/longspan/v1/generations/default/math.7/teacher",

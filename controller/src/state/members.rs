@@ -90,6 +90,8 @@ impl State {
         node.holds.clear();
         node.groups_told.clear();
         node.moves_told = control::Moves::default();
+        node.policies.clear();
+        node.policies_told = control::Policies::default();
         let (lease, holds_table) = (node.lease, join.held.is_some());
         self.conns.insert(conn, id.clone());
         let welcome = control::Welcome {
@@ -109,6 +111,7 @@ impl State {
         }
         self.tell_its_groups(&id);
         self.tell_moves();
+        self.look_at_policies(now);
         self.router.push_to(now.time, &id);
         self.place_rooms(now);
     }
@@ -214,10 +217,11 @@ impl State {
                 members,
             } => self.watch(now, &id, room, viewers, members),
             Said::Unwatch(room) => self.unwatch(now, &id, &room),
-            Said::Status(status, groups, moves) => {
+            Said::Status(status, groups, moves, policies) => {
                 node.status = Some(status);
                 self.groups_told_by(now, &id, groups);
                 self.moves_told_by(now, &id, moves);
+                self.policies_told_by(&id, policies);
             }
             Said::Traced(ticket, tracks) => self.traced(&id, ticket, tracks),
         }
@@ -227,6 +231,7 @@ impl State {
         if era > self.era {
             self.era = era;
             self.event(Event::EraRaised { era });
+            self.look_at_policies(now);
             self.router.push_all(now.time);
         }
     }

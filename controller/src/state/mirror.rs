@@ -36,6 +36,7 @@ impl State {
             era: self.era,
         });
         self.read_overrides(now);
+        self.read_policies(now);
         self.revoke_stale_runs();
         self.adopt(now);
         self.moves_compared(now);
@@ -103,6 +104,12 @@ impl State {
                     return;
                 };
                 self.room_stored(name, stored);
+                self.look_at_policies(now);
+            }
+            (Key::Policy(name), _) => {
+                if let Some(policy) = record::read(&stored.value) {
+                    self.policy_stored(now, name, Some(policy));
+                }
             }
             (Key::Group(id), _) => {
                 if let Some(group) = record::read::<record::Group>(&stored.value) {
@@ -217,6 +224,7 @@ impl State {
                 }
             }
             Key::Override(target) => self.override_stored(now, target, None),
+            Key::Policy(name) => self.policy_stored(now, name, None),
             Key::Group(id) => self.group_deleted(now, id),
             Key::Room(_) | Key::Generation(..) | Key::LastGroup | Key::Election => {}
         }

@@ -27,6 +27,7 @@ mod members;
 mod mirror;
 mod moves;
 mod overrides;
+mod policies;
 pub mod record;
 mod rooms;
 mod settle;
@@ -62,6 +63,7 @@ pub use io::{
     HeldStream, Input, Join, Now, Output, Refused, Said, Status, Ticket, TracedTrack, Unchanged,
 };
 pub use moves::{Begun, Move, MoveReport, MoveSaid, MoveView, Stage, Where};
+pub use policies::{KeepRoom, Kept, PolicyReport, PolicyStands, PolicyView};
 pub use traces::RoomTrace;
 pub use view::{AskedLink, NodeView, RoomView};
 
@@ -111,6 +113,10 @@ struct Node {
     groups_told: Vec<(record::GroupId, (u16, u64))>,
     /// The moves of rooms it was told of.
     moves_told: control::Moves,
+    /// What it said last of rooms in the groups it leads; none: there is no such room yet.
+    policies: BTreeMap<(record::GroupId, RoomName), Option<Kept>>,
+    /// The policies of rooms it was told of.
+    policies_told: control::Policies,
 }
 
 #[derive(Debug, Default)]
@@ -183,6 +189,7 @@ pub struct State {
     traces: traces::Traces,
     groups: groups::Groups,
     moves: moves::Moves,
+    policies: policies::Policies,
     /// When something was last told.
     now: Now,
 }
@@ -218,6 +225,7 @@ impl State {
             traces: traces::Traces::default(),
             groups: groups::Groups::default(),
             moves: moves::Moves::default(),
+            policies: policies::Policies::default(),
             now: Now::default(),
         }
     }
@@ -248,6 +256,7 @@ impl State {
             Input::Change(ticket, change) => self.change(now, ticket, change),
             Input::Trace(ticket, room) => self.trace(now, ticket, room),
             Input::Move(ticket, wish) => self.move_room(now, ticket, wish),
+            Input::Keep(ticket, wish) => self.keep_room(now, ticket, wish),
             Input::Claim(ticket, claim) => self.claim(now, ticket, claim),
             Input::Release {
                 session,
@@ -281,6 +290,7 @@ impl State {
             traces,
             self.groups.due().map(after),
             self.moves.due().map(after),
+            self.policies.due().map(after),
             Some(self.sweep_due),
         ]
         .into_iter()
@@ -305,6 +315,7 @@ impl State {
         }
         self.tend_groups(now);
         self.tend_moves(now);
+        self.tend_policies(now);
         self.route(now);
     }
 

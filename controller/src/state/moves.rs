@@ -389,6 +389,7 @@ impl State {
                 self.event(made.event);
                 self.tell_room(&name);
                 self.tell_moves();
+                self.look_at_policies(now);
                 Ok(())
             }
             Err(Error::Conflict) => Err(Unchanged::Refused(format!(

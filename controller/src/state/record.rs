@@ -3,6 +3,7 @@
 //! soft write).
 
 use longspan_proto::{
+    control,
     ids::{BootId, Generation, NodeId, Region, Zone},
     wire::Role,
 };
@@ -134,6 +135,54 @@ pub struct LastMove {
     /// Why the room stayed; none: it went.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
+}
+
+/// `tenants/{tenant}/rooms/{room}/policy`: how much of the room's order an operator wants kept. It
+/// stands whether or not there is the room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Which wish: each is above all earlier ones for the room.
+    #[serde(with = "generation")]
+    pub word: Generation,
+    /// How much.
+    #[serde(flatten)]
+    pub keep: Keep,
+    /// Why, in the operator's words.
+    pub reason: String,
+    /// Who asked.
+    pub owner: String,
+    /// Since when, Unix ms.
+    pub since_ms: u64,
+}
+
+/// How much of a room's order is to be kept. A bound that is not there is the group's own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keep {
+    /// At most so many messages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages: Option<u64>,
+    /// What they cost together at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// How old the oldest may be, by the log's time, in ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age_ms: Option<u64>,
+}
+
+impl Keep {
+    /// As nodes are told it.
+    pub fn to_control(self) -> control::Retention {
+        let Keep {
+            messages,
+            bytes,
+            age_ms,
+        } = self;
+        control::Retention {
+            messages,
+            bytes,
+            age_ms,
+        }
+    }
 }
 
 /// Names a placement group; shown as `era.counter` like a generation, never given twice.

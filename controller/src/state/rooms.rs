@@ -149,6 +149,7 @@ impl State {
                 .group
                 .map_or_else(Vec::new, |group| self.told_members(group)),
             moved: room.moved.map_or(0, |word| word.0),
+            keep: self.told_keep(name),
         };
         Some(ToNode {
             message: Some(to_node::Message::Room(state)),
@@ -169,6 +170,7 @@ impl State {
         }
         self.end_the_unheard(now);
         self.place_rooms(now);
+        self.forget_policies();
         let idle = |room: &Room| {
             let rests = !room.is_used() && !room.forgetting && room.moving.is_none();
             let since = room.idle.filter(|_| rests);

@@ -32,6 +32,8 @@ pub(super) enum Purpose {
     Placed(Box<super::groups::Placed>),
     /// A room's move begins, or ends; see `moves`.
     Move(Box<super::moves::Made>),
+    /// See `policies`.
+    Policy(Box<super::policies::Made>),
     /// An idle room's record is deleted.
     Forget(RoomName),
     /// See `overrides`.
@@ -80,6 +82,7 @@ impl State {
             Purpose::Groups(made) => self.groups_made(now, *made, result),
             Purpose::Placed(placed) => self.room_placed(now, *placed, result),
             Purpose::Move(made) => self.move_made(now, *made, result),
+            Purpose::Policy(made) => self.policy_made(now, *made, result),
             Purpose::Forget(room) => self.forgotten(now, &room, result),
             Purpose::Change(made) => self.change_made(now, *made, result),
         }
@@ -367,6 +370,8 @@ impl Node {
             holds: BTreeSet::new(),
             groups_told: Vec::new(),
             moves_told: Default::default(),
+            policies: Default::default(),
+            policies_told: Default::default(),
         }
     }
 

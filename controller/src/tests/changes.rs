@@ -401,3 +401,62 @@ async fn a_trace_asks_the_edges() {
     assert!(body.contains("did you mean class?"), "{body}");
     drop((bj, hk));
 }
+
+#[tokio::test]
+async fn a_room_s_policy_is_set_shown_and_audited_and_what_cannot_be_is_refused() {
+    let (controller, _nodes) = backbone().await;
+    let path = "/api/v1/rooms/math/policy";
+    let (status, none) = controller.get_as(path, Some(TOKEN)).await;
+    assert_eq!(status, 404, "{none}");
+    let mut asked = with("messages", 10);
+    asked["age_s"] = 90.5.into();
+    let (status, taken) = controller.post(path, asked).await;
+    assert_eq!(status, 200, "{taken}");
+    // The room need not be open.
+    assert_eq!(taken["state"], "not_open");
+    let wished = &taken["wished"];
+    assert_eq!(
+        (&wished["messages"], &wished["age_ms"]),
+        (&10.into(), &90_500.into())
+    );
+    let (status, taken) = controller.post(path, with("bytes", 4_096)).await;
+    assert_eq!((status, &taken["wished"]["messages"]), (200, &10.into()));
+    assert_eq!(controller.get(path).await, taken);
+    assert_eq!(
+        controller.get("/api/v1/policies?tenant=default").await,
+        json!([taken])
+    );
+    assert_eq!(
+        controller.get("/api/v1/policies?tenant=other").await,
+        json!([])
+    );
+    let (status, taken) = controller.post(path, with("reset", true)).await;
+    assert_eq!(
+        (status, taken["wished"].get("messages")),
+        (200, None),
+        "{taken}"
+    );
+    let audit = controller.get("/api/v1/audit").await;
+    let newest = audit.as_array().unwrap()[..3].iter().rev();
+    let kinds = newest.map(|line| line["what"]["t"].as_str().unwrap());
+    assert_eq!(
+        kinds.collect::<Vec<_>>(),
+        ["room_policy_set", "room_policy_set", "room_policy_reset"]
+    );
+
+    let both = json!({"reason": "x", "reset": true, "messages": 1});
+    for (body, word) in [
+        (json!({"messages": 10}), "reason is missing"),
+        (why(), "nothing is asked"),
+        (both, "takes all bounds back"),
+        (with("messages", -1), "-1"),
+        (with("bytes", 1_u64 << 53), "9007199254740991"),
+        (with("age_s", 1e10), "age_s: 10000000000 is not within 0 …"),
+        (with("seconds", 1), "unknown field"),
+    ] {
+        let (status, answer) = controller.post(path, body).await;
+        assert_eq!((status, &answer["error"]), (400, &"bad_request".into()));
+        let message = answer["message"].as_str().unwrap();
+        assert!(message.contains(word), "{message}");
+    }
+}

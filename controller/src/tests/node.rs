@@ -193,7 +193,7 @@ impl Node {
                 let table = encoding::read(&told, &held).expect("a table of what it holds");
                 self.table = Some(table);
             }
-            Told::Moves(_) => {}
+            Told::Moves(_) | Told::Policies(_) => {}
             Told::Trace(asked) => {
                 let tracks = self.traced.clone();
                 let id = asked.id;

@@ -22,7 +22,7 @@ use longspan_proto::{
 use longspan_relay::{
     forward::LocalEvent,
     node::{Call, CallReceiver, CallSender, Handle, RoomView},
-    roomlog::GROUP,
+    roomlog::{GROUP, Retention},
 };
 use tokio::{
     sync::{Notify, mpsc, watch},
@@ -209,11 +209,24 @@ impl Hub {
     pub async fn run(&self, messages: &Messages) {
         let told = self.room.state();
         tokio::select! {
+            () = self.heed_policy(told.clone()) => {}
             () = self.follow(messages, told.clone()) => {}
             () = self.publish(messages, told) => {}
             () = self.keep_time(messages) => {}
             () = self.feed(messages) => {}
             () = messages.stop.cancelled() => {}
+        }
+    }
+
+    /// Lets whoever comes back have as much of the order as operators want kept.
+    async fn heed_policy(&self, mut room: RoomView) {
+        loop {
+            let told = room.borrow_and_update().as_ref().and_then(|room| room.keep);
+            let kept = told.as_ref().map_or(Retention::ALL, Retention::told);
+            self.lock().view.keep(kept);
+            if room.changed().await.is_err() {
+                return std::future::pending().await;
+            }
         }
     }
 

@@ -2,7 +2,8 @@
 //! Pure.
 //!
 //! A member is a cursor into it: whoever stalls holds nothing but the cursor, and is told with a
-//! gap and the state once the messages it missed are gone.
+//! gap and the state once the messages it missed are gone. Whoever comes back is given no more of what
+//! it missed than the room's policy keeps; whoever stayed and lags is not bound by that.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -13,7 +14,7 @@ use longspan_proto::wire::{
     envelope::{Class, Envelope},
     roster,
 };
-use longspan_relay::roomlog::Snapshot;
+use longspan_relay::roomlog::{Retention, Snapshot};
 
 use super::wire::{Event, StateEntry};
 
@@ -63,6 +64,8 @@ impl std::fmt::Display for Log {
 #[derive(Debug)]
 pub struct View {
     limits: Limits,
+    /// What whoever comes back may be given of the messages held.
+    kept: Retention,
     id: Option<Log>,
     /// Counts the logs seen: places of two of them mean nothing to each other.
     epoch: u64,
@@ -138,6 +141,7 @@ impl View {
     pub fn new(limits: Limits) -> View {
         View {
             limits,
+            kept: Retention::ALL,
             id: None,
             epoch: 0,
             seq: 0,
@@ -168,6 +172,11 @@ impl View {
     /// The newest message known.
     pub fn seq(&self) -> u64 {
         self.seq
+    }
+
+    /// From now on whoever comes back is given so much at most of the messages it missed.
+    pub fn keep(&mut self, kept: Retention) {
+        self.kept = kept;
     }
 
     /// Takes the leader's state. Where its retained messages reach back to what is known, no reader
@@ -287,16 +296,22 @@ impl View {
         }
     }
 
-    /// A reader who saw everything up to `seq` of this log.
+    /// A reader who comes back, and saw everything up to `seq` of this log.
     pub fn after(&self, seq: u64) -> Cursor {
-        Cursor { seq, ..self.now() }
+        let messages = self.events.iter().rev().map(|event| event.message());
+        let given = self.kept.keeps(messages) as u64;
+        match seq.saturating_add(given) < self.seq {
+            true => self.lost(seq),
+            false => Cursor { seq, ..self.now() },
+        }
     }
 
     /// A reader who saw up to `seq` of another log.
     pub fn lost(&self, seq: u64) -> Cursor {
         Cursor {
             epoch: self.epoch.wrapping_sub(1),
-            ..self.after(seq)
+            seq,
+            ..self.now()
         }
     }
 

@@ -245,6 +245,11 @@ impl Session<'_> {
                     port.tell_moves(moves);
                 }
             }
+            Some(to_node::Message::Policies(policies)) => {
+                if let Some(port) = &self.shared.groups {
+                    port.tell_policies(policies);
+                }
+            }
             Some(to_node::Message::Trace(asked)) => {
                 let traced = Traced {
                     id: asked.id,

@@ -15,15 +15,16 @@ pub(super) fn status(shared: &Shared) -> NodeStatus {
     let stats = shared.engine.view(|core| core.stats());
     let peers = shared.peers.all();
     let port = shared.groups.as_ref();
-    let (groups, moves) = port.map_or_else(Default::default, |port| port.status());
+    let of = port.map_or_else(Default::default, |port| port.status());
     let count = |role: Role| peers.iter().filter(|peer| peer.role == role).count() as u32;
     NodeStatus {
         subscriptions: stats.subscriptions as u32,
         tracks: stats.tracks as u32,
         relays: count(Role::Relay),
         edges: count(Role::Edge),
-        groups,
-        moves,
+        groups: of.groups,
+        moves: of.moves,
+        policies: of.policies,
     }
 }
 

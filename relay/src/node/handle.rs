@@ -172,7 +172,7 @@ impl Handle {
     /// How far those moves are, as far as this node knows.
     pub fn moves(&self) -> Vec<MoveStatus> {
         let port = self.shared.groups.as_ref();
-        port.map_or_else(Vec::new, |port| port.status().1)
+        port.map_or_else(Vec::new, |port| port.status().moves)
     }
 
     /// The group that kept a room said where the room was moved. Counts until the controllers tell of
@@ -189,7 +189,7 @@ impl Handle {
     /// What this node knows of the placement groups it has a part in.
     pub fn groups(&self) -> Vec<GroupStatus> {
         let port = self.shared.groups.as_ref();
-        port.map_or_else(Vec::new, |port| port.status().0)
+        port.map_or_else(Vec::new, |port| port.status().groups)
     }
 
     /// The state of things for `/debug`: peers, tracks, table.

@@ -4,6 +4,7 @@
 //! * [`machine`]: pure: the rooms of a replicated log, as its state machine.
 //! * [`group`]: pure: one member of a placement group, which replicates such a log by Raft.
 //! * [`mover`]: pure: brings rooms from the group that keeps them to another.
+//! * [`policy`]: pure: brings what operators want kept of rooms into the log of their group.
 //! * [`disk`]: what members of this node write.
 //! * `host`: the driver of a node's groups; `calls`: what edges ask of them.
 //! * `arrivals`: takes rooms that other groups hand over.
@@ -21,6 +22,7 @@ pub(crate) mod host;
 mod limits;
 pub mod machine;
 pub mod mover;
+pub mod policy;
 mod refusal;
 mod room;
 pub mod service;

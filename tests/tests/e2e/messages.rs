@@ -116,6 +116,11 @@ impl Member {
                 self.seq = message["seq"].as_u64().expect("a place");
                 return Some(message);
             }
+            Some("gap") => {
+                // The state that follows is of this place.
+                self.seq = message["to"].as_u64().expect("a place");
+                return Some(message);
+            }
             _ => return Some(message),
         };
         for seq in events.iter().filter_map(|event| event["seq"].as_u64()) {

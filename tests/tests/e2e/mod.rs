@@ -20,6 +20,7 @@ mod messages;
 mod moves;
 mod page;
 mod pause;
+mod policy;
 mod publishers;
 mod refusals;
 mod refused_messages;

@@ -156,6 +156,7 @@ impl State {
                 room.created_ms = placed.record.created_ms;
                 self.mirror_writes(&placed.writes, revision);
                 self.tell_room(&name);
+                self.look_at_policies(now);
                 // There may be a group for it by now.
                 self.place_room(now, &name);
             }

@@ -32,6 +32,7 @@ impl State {
         }
         self.tell_members(now.time);
         self.tell_groups();
+        self.look_at_policies(now);
         self.tell_moves();
     }
 

@@ -85,7 +85,7 @@ fn serves(subscriptions: u32) -> Said {
         subscriptions,
         ..Status::default()
     };
-    Said::Status(status, Vec::new(), Vec::new())
+    Said::Status(status, Vec::new(), Vec::new(), Vec::new())
 }
 
 #[test]

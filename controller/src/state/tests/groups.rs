@@ -5,6 +5,13 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::state::record::{GroupId, Wish};
 
+/// The most that a group keeps of a room.
+pub const MOST: Kept = Kept {
+    messages: 1_024,
+    bytes: 2 << 20,
+    age_ms: 86_400_000,
+};
+
 /// A relay that joins with a disk, and what it is told.
 pub fn keeper(id: &str, boot: u64, disk: u64) -> Join {
     let mut join = join(id, boot, 0);
@@ -71,11 +78,12 @@ pub fn says(id: GroupId, number: u64, leader: u64, term: u64, voters: &[u64]) ->
         applied: 10,
         rooms: 1,
         halted: String::new(),
+        most: Some(MOST),
     }
 }
 
 pub fn says_at(world: &mut World, index: usize, conn: Conn, groups: Vec<GroupStatus>) {
-    let said = Said::Status(Status::default(), groups, Vec::new());
+    let said = Said::Status(Status::default(), groups, Vec::new(), Vec::new());
     world.input(index, Input::Said(conn, said));
     look(world);
 }
@@ -854,7 +862,7 @@ fn the_store_is_away_and_nothing_is_lost_of_what_it_was_to_be_told() {
     let first = number(&world, id, "hk-relay-1");
     let members = numbers(&stored(&world, id)).0;
     let groups = vec![says(id, first, first, 1, &members)];
-    let said = Said::Status(Status::default(), groups, Vec::new());
+    let said = Said::Status(Status::default(), groups, Vec::new(), Vec::new());
     let conn = world.state().nodes[&node("hk-relay-1")].conn.unwrap();
     world.said(conn, said);
     world.at += Duration::from_millis(100);

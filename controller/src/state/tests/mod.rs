@@ -7,6 +7,7 @@ mod fencing;
 mod groups;
 mod moves;
 mod overrides;
+mod policies;
 mod takeover;
 mod traces;
 
@@ -127,6 +128,7 @@ pub struct Controller {
     pub changed: BTreeMap<Ticket, Result<Changed, Unchanged>>,
     pub traced: BTreeMap<Ticket, Option<RoomTrace>>,
     pub moving: BTreeMap<Ticket, Result<Begun, Unchanged>>,
+    pub kept: BTreeMap<Ticket, Result<PolicyView, Unchanged>>,
     pub audit: Vec<serde_json::Value>,
     pub pushed: BTreeMap<Conn, Vec<to_node::Message>>,
     pub closed: BTreeMap<Conn, Close>,
@@ -178,6 +180,7 @@ impl World {
             changed: BTreeMap::new(),
             traced: BTreeMap::new(),
             moving: BTreeMap::new(),
+            kept: BTreeMap::new(),
             audit: Vec::new(),
             pushed: BTreeMap::new(),
             closed: BTreeMap::new(),
@@ -501,6 +504,10 @@ impl Controller {
                 }
                 Output::Moving(ticket, answer) => {
                     let before = self.moving.insert(ticket, answer);
+                    assert!(before.is_none(), "one answer a wish");
+                }
+                Output::Kept(ticket, answer) => {
+                    let before = self.kept.insert(ticket, answer);
                     assert!(before.is_none(), "one answer a wish");
                 }
                 Output::Event(event) => self.events.push(event),

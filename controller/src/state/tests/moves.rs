@@ -47,7 +47,12 @@ fn say(world: &mut World, index: usize, conn: Conn, ids: &[GroupId], report: Mov
         let first = number(world, *id, "hk-relay-1");
         says(*id, first, first, 1, &[1, 2, 3])
     });
-    let said = Said::Status(Status::default(), groups.collect(), vec![report]);
+    let said = Said::Status(
+        Status::default(),
+        groups.collect(),
+        vec![report],
+        Vec::new(),
+    );
     world.input(index, Input::Said(conn, said));
     look(world);
 }
@@ -244,7 +249,7 @@ fn what_cannot_be_had_is_refused_with_the_name() {
         let first = number(&world, *id, "hk-relay-1");
         says(*id, first, if *id == to { 0 } else { first }, 1, &[1, 2, 3])
     });
-    let said = Said::Status(Status::default(), groups.collect(), Vec::new());
+    let said = Said::Status(Status::default(), groups.collect(), Vec::new(), Vec::new());
     world.said(relays[0], said);
     look(&mut world);
     let why = no(&mut world, "class", Where::Group(to));
@@ -282,6 +287,7 @@ fn a_region_without_groups_gets_them_and_the_wish_waits() {
     let said = Said::Status(
         Status::default(),
         vec![says(id, first, first, 1, &[1, 2, 3])],
+        Vec::new(),
         Vec::new(),
     );
     world.said(relay, said);

@@ -259,7 +259,7 @@ fn a_draining_relay_is_drained_when_nothing_is_left() {
             subscriptions,
             ..Status::default()
         };
-        Said::Status(status, Vec::new(), Vec::new())
+        Said::Status(status, Vec::new(), Vec::new(), Vec::new())
     };
     world.said(hk, status(3));
     assert_eq!(

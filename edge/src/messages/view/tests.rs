@@ -107,6 +107,72 @@ fn a_resume_begins_where_it_ended_even_ahead_of_this_edge() {
 }
 
 #[test]
+fn whoever_comes_back_is_given_what_the_policy_keeps_and_whoever_stayed_all_there_is() {
+    let mut view = view();
+    let mut stayed = view.now();
+    let keep = |messages| Retention {
+        messages,
+        ..Retention::ALL
+    };
+    view.keep(keep(2));
+    apply(&mut view, 1..=4);
+    assert_eq!(next(&view, &mut view.after(2)), "3 4");
+    let mut early = view.after(1);
+    assert_eq!(next(&view, &mut early), "gap 2-4");
+    assert_eq!(next(&view, &mut early), "-", "the state is told then");
+    assert_eq!(next(&view, &mut stayed), "1 2 3 4");
+    assert_eq!(next(&view, &mut view.after(9)), "-", "it is ahead");
+    // Nothing at all: only who has seen the newest goes on.
+    view.keep(keep(0));
+    assert_eq!(next(&view, &mut view.after(4)), "-");
+    assert_eq!(next(&view, &mut view.after(3)), "gap 4-4");
+    // More than there is.
+    view.keep(keep(1_000));
+    apply(&mut view, 5..=5);
+    assert_eq!(next(&view, &mut view.after(1)), "2 3 4 5");
+    assert_eq!(next(&view, &mut view.after(0)), "gap 1-5");
+}
+
+#[test]
+fn a_policy_counts_bytes_and_age_as_the_room_s_log_does() {
+    let mut view = view();
+    for (seq, at) in (1..=4).zip([0, 1_000, 2_000, 3_000]) {
+        let message = Envelope {
+            at,
+            ..message(seq, None, "x")
+        };
+        view.apply(message);
+    }
+    let one = {
+        let fits = |bytes| {
+            let kept = Retention {
+                bytes,
+                ..Retention::ALL
+            };
+            kept.keeps([&message(4, None, "x")]) == 1
+        };
+        (1..1_000).find(|bytes| fits(*bytes)).unwrap()
+    };
+    view.keep(Retention {
+        bytes: 2 * one,
+        ..Retention::ALL
+    });
+    assert_eq!(next(&view, &mut view.after(2)), "3 4");
+    assert_eq!(next(&view, &mut view.after(1)), "gap 2-4");
+    view.keep(Retention {
+        age: std::time::Duration::from_millis(1_999),
+        ..Retention::ALL
+    });
+    assert_eq!(next(&view, &mut view.after(2)), "3 4");
+    assert_eq!(next(&view, &mut view.after(1)), "gap 2-4");
+    view.keep(Retention {
+        age: std::time::Duration::from_millis(2_000),
+        ..Retention::ALL
+    });
+    assert_eq!(next(&view, &mut view.after(1)), "2 3 4");
+}
+
+#[test]
 fn a_state_whose_history_reaches_back_leaves_no_gap() {
     let mut view = view();
     apply(&mut view, 1..=3);

@@ -4,6 +4,7 @@
 //! * `beats`: pure: which edges were heard of.
 //! * `enter`: who is let in to its rooms.
 //! * `moves`: rooms that move: a group's [`Mover`](super::mover::Mover) and its calls.
+//! * `policies`: what operators want kept of rooms: a group's [`Policies`](super::policy::Policies).
 //! * `record`: pure: what a group's record asks of this node.
 //! * `running`: one group: where its outputs go.
 //! * `writer`: the disk's thread.
@@ -12,6 +13,7 @@
 mod beats;
 mod enter;
 mod moves;
+mod policies;
 pub(crate) mod port;
 mod record;
 mod running;
@@ -32,7 +34,7 @@ use prost::Message;
 use tokio::{sync::mpsc, time::MissedTickBehavior};
 
 use self::{
-    port::{Ask, Heard, NotHere, Port, Start},
+    port::{Ask, Heard, NotHere, Port, Start, Status},
     record::{Held, Record, Step},
     running::{Places, Running},
     writer::{Life, Writer, Written},
@@ -132,6 +134,8 @@ impl Host {
         told.mark_changed();
         let mut moves = port.moves.subscribe();
         moves.mark_changed();
+        let mut policies = port.policies.subscribe();
+        policies.mark_changed();
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -156,6 +160,10 @@ impl Host {
                 Ok(()) = moves.changed() => {
                     let moves = moves.borrow_and_update().clone();
                     self.wish(&moves).await;
+                }
+                Ok(()) = policies.changed() => {
+                    let policies = policies.borrow_and_update().clone();
+                    self.heed_policies(&policies).await;
                 }
                 () = port.resign.notified() => self.resign().await,
                 _ = ticks.tick() => self.tick().await,
@@ -353,6 +361,8 @@ impl Host {
                 self.want(id).await;
                 let moves = self.port.moves.borrow().clone();
                 self.wish(&moves).await;
+                let policies = self.port.policies.borrow().clone();
+                self.heed_policies(&policies).await;
             }
             Err(error) => {
                 counter!("longspan_log_halted_total").increment(1);
@@ -384,6 +394,20 @@ impl Host {
             if let Some(running) = self.groups.get_mut(&group) {
                 let of = wishes.remove(&group).unwrap_or_default();
                 running.move_on(now, Wishes(of));
+            }
+            self.settle(group).await;
+        }
+    }
+
+    /// What operators want kept of rooms, as a controller tells it, whole.
+    async fn heed_policies(&mut self, policies: &control::Policies) {
+        let mut wishes = policies::parse(policies);
+        let now = self.now();
+        let groups: Vec<u64> = self.groups.keys().copied().collect();
+        for group in groups {
+            if let Some(running) = self.groups.get_mut(&group) {
+                let of = wishes.remove(&group).unwrap_or_default();
+                running.heed_policies(now, of);
             }
             self.settle(group).await;
         }
@@ -441,7 +465,7 @@ impl Host {
         let groups: Vec<u64> = self.groups.keys().copied().collect();
         for group in groups {
             if let Some(running) = self.groups.get_mut(&group)
-                && running.watch_edges(now)
+                && (running.watch_edges(now) | running.look_at_policies(now))
             {
                 self.settle(group).await;
             }
@@ -469,9 +493,11 @@ impl Host {
         }
         self.port.set_fellows(fellows);
         let running = self.groups.values();
-        let moves = running.clone().flat_map(Running::stages).collect();
-        self.port
-            .set_status((running.map(Running::status).collect(), moves));
+        self.port.set_status(Status {
+            groups: running.clone().map(Running::status).collect(),
+            moves: running.clone().flat_map(Running::stages).collect(),
+            policies: running.flat_map(Running::kept).collect(),
+        });
         let records = self
             .groups
             .values()

@@ -150,6 +150,8 @@ pub(crate) struct Port {
     pub(super) told: watch::Sender<Arc<control::Groups>>,
     /// The rooms that are to move, as a controller told them last.
     pub(super) moves: watch::Sender<Arc<control::Moves>>,
+    /// What operators want kept of rooms, as a controller told it last.
+    pub(super) policies: watch::Sender<Arc<control::Policies>>,
     /// Which node a member is on.
     fellows: RwLock<HashMap<(u64, Member), NodeId>>,
     status: Mutex<Status>,
@@ -160,7 +162,15 @@ pub(crate) struct Port {
 }
 
 /// What a controller is told of groups.
-pub(crate) type Status = (Vec<control::GroupStatus>, Vec<control::MoveStatus>);
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Status {
+    /// How they are.
+    pub groups: Vec<control::GroupStatus>,
+    /// Of moves of rooms away from them.
+    pub moves: Vec<control::MoveStatus>,
+    /// Of what operators want kept of their rooms.
+    pub policies: Vec<control::PolicyStatus>,
+}
 
 /// What the host begins with.
 pub(super) struct Start {
@@ -179,6 +189,7 @@ impl Port {
             asked,
             told: watch::Sender::default(),
             moves: watch::Sender::default(),
+            policies: watch::Sender::default(),
             fellows: RwLock::default(),
             status: Mutex::default(),
             records: Mutex::default(),
@@ -207,6 +218,11 @@ impl Port {
     /// A controller told which rooms are to move.
     pub fn tell_moves(&self, moves: control::Moves) {
         self.moves.send_replace(Arc::new(moves));
+    }
+
+    /// A controller told what operators want kept of rooms.
+    pub fn tell_policies(&self, policies: control::Policies) {
+        self.policies.send_replace(Arc::new(policies));
     }
 
     /// Lets others lead, as far as they can.
@@ -244,7 +260,7 @@ impl Port {
         let _ = self.asked.send(ask).await;
     }
 
-    /// How the groups of this node are, and moves of rooms away from them.
+    /// How the groups of this node are, moves of rooms away from them, and what they keep of rooms.
     pub fn status(&self) -> Status {
         self.status
             .lock()

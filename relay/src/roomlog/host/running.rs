@@ -25,6 +25,7 @@ use super::{
         group::{Group, Input, Member, Output, Packet, Persist, Role, Unserved},
         machine::{Command, Whereabouts},
         mover::Mover,
+        policy::Policies,
         refusal::Refusal,
         room,
         tracks::Tracks,
@@ -64,6 +65,8 @@ pub(super) struct Running {
     /// What it does about rooms that move, and its calls to other groups for that.
     pub(super) mover: Mover,
     pub(super) lines: Lines,
+    /// What operators want kept of its rooms.
+    pub(super) policies: Policies,
     pub(super) halted: String,
     token: u64,
     waiting: HashMap<u64, Waiting>,
@@ -116,6 +119,7 @@ impl Running {
         Running {
             mover: Mover::new(log),
             lines: Lines::new(handle.clone(), port, record.id, life),
+            policies: Policies::default(),
             life,
             record,
             me,
@@ -562,6 +566,7 @@ impl Running {
             id: self.record.id,
             number: self.me.0,
             halted: self.halted.clone(),
+            most: self.most(),
             ..GroupStatus::default()
         };
         if let Some(group) = &self.group {

@@ -30,7 +30,7 @@ pub use self::{
     moves::{MAX_ROOM, Whereabouts},
     snapshot::MAX_SNAPSHOT,
 };
-use super::{GROUP, Limits, Refusal, Room};
+use super::{GROUP, Limits, Refusal, Retention, Room};
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -89,6 +89,16 @@ impl Machine {
     /// The log's time, in ms since the Unix epoch: the newest of the entries' times.
     pub fn at(&self) -> u64 {
         self.at
+    }
+
+    /// The most that is kept of a room's order, and what is kept of a new one's.
+    pub fn most(&self) -> Retention {
+        Retention::most(&self.limits)
+    }
+
+    /// The same, where it is more than `wanted`: that.
+    pub fn bounded(&self, wanted: Retention) -> Retention {
+        wanted.within(&self.limits)
     }
 
     /// What the rooms cost together in memory, about, in bytes.

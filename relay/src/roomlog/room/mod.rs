@@ -247,6 +247,11 @@ impl Room {
         self.history.trim(&self.retention, self.at);
     }
 
+    /// How much of the order is kept.
+    pub fn retention(&self) -> Retention {
+        self.retention
+    }
+
     /// Lets go of the older half of the retained messages, by what they cost.
     pub fn halve(&mut self) {
         let half = Retention {
