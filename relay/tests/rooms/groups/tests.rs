@@ -1,21 +1,8 @@
-//! Placement groups in virtual time: three members, publishers who send again, followers, and
-//! every fault of the lab, from a seed (`relay/examples/log_seeds.rs` plays one by hand).
-
-mod asking;
-mod client;
-mod disk;
-mod ending;
-mod faults;
-mod follower;
-mod history;
-mod hosts;
-mod net;
-mod record;
-mod world;
+//! What must hold of one group.
 
 use std::{num::NonZero, thread, time::Duration};
 
-use world::{Played, World};
+use super::world::{Played, World};
 
 /// Seeds that `cargo test` plays.
 const SEEDS: u64 = 400;

@@ -1,38 +1,12 @@
-//! Two placement groups in virtual time, and rooms that move to and fro between them while publishers
-//! publish and followers follow, with every fault of the lab, from a seed (`relay/examples/log_seeds.rs`
-//! plays one by hand).
+//! What must hold of moves.
 //!
-//! The laws are those of one group (`tests/groups`): one order, nothing acked is lost, repeated or
+//! The laws are those of one group: one order, nothing acked is lost, repeated or
 //! forgotten, whatever group keeps the room. And: every move ends, a room ends up in one group, and
 //! nothing of it is left in the other.
 
-#[path = "../groups/client.rs"]
-mod client;
-mod controller;
-#[path = "../groups/disk.rs"]
-mod disk;
-mod ending;
-mod faults;
-#[path = "../groups/follower.rs"]
-mod follower;
-#[path = "../groups/history.rs"]
-#[allow(dead_code, reason = "terms are counted by the world of one group")]
-mod history;
-mod hosts;
-mod lines;
-#[path = "../groups/net.rs"]
-#[allow(
-    dead_code,
-    reason = "regions of their own are for the world of one group"
-)]
-mod net;
-#[path = "../groups/record.rs"]
-mod record;
-mod world;
-
 use std::{num::NonZero, thread};
 
-use world::{Played, World};
+use super::world::{Played, World};
 
 /// Seeds that `cargo test` plays.
 const SEEDS: u64 = 120;
