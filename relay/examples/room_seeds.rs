@@ -10,10 +10,13 @@ mod world;
 
 use std::process::ExitCode;
 
+use groups::Groups;
+use world::Story;
+
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let play: fn(u64) -> Result<String, String> = match words.first().map(String::as_str) {
-        Some("roomlog") => log,
+        Some(Groups::NAME) => log,
         Some("moves") => room_moves,
         _ => return wrong(),
     };
@@ -22,12 +25,10 @@ fn main() -> ExitCode {
         return wrong();
     };
     for seed in first..first + count {
-        let played = std::panic::catch_unwind(|| play(seed))
-            .unwrap_or_else(|_| Err("no panic: a member stopped its process".into()));
-        match played {
+        match play(seed) {
             Ok(played) => println!("seed {seed}: {played}"),
-            Err(law) => {
-                println!("seed {seed}: {law}");
+            Err(broken) => {
+                println!("{broken}");
                 return ExitCode::FAILURE;
             }
         }
@@ -36,12 +37,13 @@ fn main() -> ExitCode {
 }
 
 fn log(seed: u64) -> Result<String, String> {
-    let played = groups::world::World::play(seed)?;
-    Ok(format!("{} events, {played:?}", played.events))
+    Ok(world::seeds::play::<Groups>(seed)?.to_string())
 }
 
 fn room_moves(seed: u64) -> Result<String, String> {
-    let played = moves::world::World::play(seed)?;
+    let played = std::panic::catch_unwind(|| moves::world::World::play(seed))
+        .unwrap_or_else(|_| Err("no panic: a member stopped its process".into()));
+    let played = played.map_err(|broken| format!("seed {seed}: {broken}"))?;
     Ok(format!("{} events, {played:?}", played.events))
 }
 

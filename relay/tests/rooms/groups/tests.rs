@@ -1,54 +1,32 @@
 //! What must hold of one group.
 
-use std::{num::NonZero, thread, time::Duration};
+use std::time::Duration;
 
-use super::world::{Played, World};
+use longspan_proto::time::Time;
+use longspan_relay::roomlog::group::Group;
+use rand::RngExt;
+
+use super::{GROUP, Groups};
+use crate::world::{Place, World, history::Broken, hosts::Host, seeds};
 
 /// Seeds that `cargo test` plays.
 const SEEDS: u64 = 400;
 
 #[test]
 fn every_seed_keeps_every_law() {
-    let threads = thread::available_parallelism().map_or(1, NonZero::get) as u64;
-    let total = thread::scope(|scope| {
-        let playing: Vec<_> = (0..threads)
-            .map(|first| scope.spawn(move || play((first..SEEDS).step_by(threads as usize))))
-            .collect();
-        let mut total = Played::default();
-        for thread in playing {
-            match thread.join() {
-                Ok(Ok(played)) => total.add(&played),
-                Ok(Err(broken)) => panic!("{broken}"),
-                Err(panicked) => std::panic::resume_unwind(panicked),
-            }
-        }
-        total
-    });
+    let total = seeds::play_all::<Groups>(SEEDS);
     // Each kind of trouble was met, and work was done in spite of it.
-    let played = format!("{total:#?}");
-    assert!(total.published > 100 * SEEDS, "{played}");
-    assert!(total.resent > 5 * SEEDS, "{played}");
-    assert!(total.leaders > 4 * SEEDS, "{played}");
-    assert!(
-        total.kills > SEEDS && total.tails_lost > SEEDS / 4,
-        "{played}"
-    );
-    assert!(total.snapshots > SEEDS, "{played}");
-    assert!(total.replaced > SEEDS / 4, "{played}");
-    assert!(
-        total.resumed > SEEDS && total.reads > 10 * SEEDS,
-        "{played}"
-    );
-    assert!(total.conflicts > SEEDS && total.expired > 0, "{played}");
-}
-
-fn play(seeds: impl Iterator<Item = u64>) -> Result<Played, String> {
-    let mut total = Played::default();
-    for seed in seeds {
-        let played = World::play(seed).map_err(|broken| format!("seed {seed}: {broken}"))?;
-        total.add(&played);
-    }
-    Ok(total)
+    assert!(total.of("published") > 100 * SEEDS, "{total}");
+    assert!(total.of("resent") > 5 * SEEDS, "{total}");
+    assert!(total.of("terms") > 4 * SEEDS, "{total}");
+    assert!(total.of("kills") > SEEDS, "{total}");
+    assert!(total.of("tails lost") > SEEDS / 4, "{total}");
+    assert!(total.of("snapshots") > SEEDS, "{total}");
+    assert!(total.of("replaced") > SEEDS / 4, "{total}");
+    assert!(total.of("resumed") > SEEDS, "{total}");
+    assert!(total.of("reads") > 10 * SEEDS, "{total}");
+    assert!(total.of("conflicts") > SEEDS, "{total}");
+    assert!(total.of("expired") > 0, "{total}");
 }
 
 /// Inside a region publishing stands still for a second at most, in 99 of 100 cases. The time is the
@@ -56,7 +34,7 @@ fn play(seeds: impl Iterator<Item = u64>) -> Result<Played, String> {
 #[test]
 fn a_lost_leader_is_followed_within_a_second() {
     let mut without: Vec<Duration> = (0..200)
-        .map(|seed| World::without_leader(seed).expect("nothing else is wrong"))
+        .map(|seed| without_leader(seed).expect("nothing else is wrong"))
         .collect();
     without.sort();
     let (half, most) = (without[100], without[198]);
@@ -64,10 +42,24 @@ fn a_lost_leader_is_followed_within_a_second() {
     assert!(most <= Duration::from_secs(1), "p50 {half:?}, p99 {most:?}");
 }
 
-/// The same seed plays the same world, event by event.
+/// Inside one region, where all is well, the leader dies: how long nothing can be published.
+fn without_leader(seed: u64) -> Result<Duration, Broken> {
+    let mut world = World::<Groups>::new(seed, Place::Region)?;
+    let dies = Time::ZERO + Duration::from_millis(world.dice.random_range(3_000..4_000));
+    while world.now < dies {
+        world.next()?;
+    }
+    let leader = world.leader(GROUP).ok_or("somebody leads after 3 s")?;
+    let died = world.now;
+    world.kill(leader, true);
+    let serves = |host: &Host<Groups>| host.group.as_ref().is_some_and(Group::serves);
+    while !world.hosts.iter().any(serves) {
+        world.next()?;
+    }
+    Ok(world.now.saturating_since(died))
+}
+
 #[test]
 fn a_seed_is_a_world() {
-    for seed in [3, 7] {
-        assert_eq!(World::play(seed), World::play(seed), "seed {seed}");
-    }
+    seeds::play_twice::<Groups>();
 }

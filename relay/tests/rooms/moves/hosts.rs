@@ -219,7 +219,7 @@ impl World {
                 self.tell(client, attempt, Told::State { asked, state });
             }
             Output::Published(message) => {
-                self.history.published(member, &message)?;
+                self.history.published(host, &message)?;
                 let told = &mut self.hosts[host].told;
                 let before = told.insert(message.room.clone(), message.seq);
                 let me = record::HOST + host as u32;
