@@ -1,57 +1,33 @@
 //! What goes wrong, from a seed; at any time, and at each step of a move.
 
-use std::time::Duration;
-
 use longspan_proto::time::Time;
-use longspan_relay::roomlog::{group::Input, machine::Command};
+use longspan_relay::roomlog::machine::Command;
 use rand::RngExt;
 
-use super::{
-    history::Broken,
-    world::{Event, MEMBERS, TROUBLE, World},
-};
+use super::{Event, GROUPS, Moves, hosts};
+use crate::world::{TROUBLE, World, history::Broken};
 
-impl World {
-    /// One more fault.
-    pub(crate) fn fault(&mut self) -> Result<(), Broken> {
-        let hosts = self.hosts.len();
-        let one = self.dice.random_range(0..hosts);
-        match self.dice.random_range(0..100) {
+impl World<Moves> {
+    pub fn break_one(&mut self, one: usize, kind: u32) -> Result<(), Broken> {
+        match kind {
             0..15 => self.strike_down(one),
             15..28 => {
-                let of = self.dice.random_range(1..=2);
+                let of = self.dice.random_range(1..=GROUPS);
                 if let Some(leader) = self.leader(of) {
                     self.strike_down(leader);
                 }
             }
             28..36 => self.isolate(one),
             36..44 => self.part(),
-            44..52 => {
-                // One direction of one way, or all that one says.
-                let other = self.dice.random_range(0..hosts);
-                let all = self.dice.random_ratio(1, 2);
-                for to in (0..hosts).filter(|to| all || *to == other) {
-                    self.net.cut(one, to);
-                }
-            }
-            52..58 => {
-                let other = self.dice.random_range(0..hosts);
-                let by = Duration::from_millis(self.dice.random_range(20..600));
-                self.net.slow(one, other, by);
-            }
-            58..66 => {
-                self.stop(one);
-                let after = self.spell(100, 4_000);
-                self.at(after, Event::Continue { host: one });
-            }
+            44..52 => self.silence(one),
+            52..58 => self.slow(one),
+            58..66 => self.pause(one),
             66..74 => {
-                let of = self.dice.random_range(1..=2);
-                if let Some(leader) = self.leader(of) {
-                    self.input(leader, Input::Resign)?;
-                }
+                let of = self.dice.random_range(1..=GROUPS);
+                self.resign(of)?;
             }
-            74..78 => self.hosts[one].skew += self.dice.random_range(-30_000..30_000),
-            78..84 => self.controller.back = self.now + self.spell(500, 6_000),
+            74..78 => self.jump(one),
+            78..84 => self.story.controller.back = self.now + self.spell(500, 6_000),
             _ => self.net.heal(),
         }
         Ok(())
@@ -60,26 +36,26 @@ impl World {
     /// A step of a move is about to be put into a log: now and then something breaks right then.
     pub fn strike(&mut self, host: usize, command: &Command) -> Result<(), Broken> {
         let step = match command {
-            Command::Close { .. } => "close",
-            Command::Reopen { .. } => "reopen",
-            Command::Gone { .. } => "gone",
-            Command::Part { .. } => "part",
-            Command::Open { .. } => "open",
-            Command::Settled { .. } => "settled",
+            Command::Close { .. } => "struck at close",
+            Command::Reopen { .. } => "struck at reopen",
+            Command::Gone { .. } => "struck at gone",
+            Command::Part { .. } => "struck at part",
+            Command::Open { .. } => "struck at open",
+            Command::Settled { .. } => "struck at settled",
             _ => return Ok(()),
         };
         if self.now > Time::ZERO + TROUBLE || !self.dice.random_ratio(1, 10) {
             return Ok(());
         }
-        *self.played.struck.entry(step).or_default() += 1;
+        self.played.count(step, 1);
         let life = self.hosts[host].life;
         match self.dice.random_range(0..5) {
             // A moment later: what was said meanwhile is out.
             0 | 1 => {
                 let after = self.spell(0, 40);
                 let down = self.spell(50, 3_000);
-                self.at(after, Event::Kill { host, life });
-                self.at(after + down, Event::Start { host });
+                self.at_own(after, Event::Kill { host, life });
+                self.start_after(after + down, host);
             }
             2 => self.isolate(host),
             3 => self.part(),
@@ -94,32 +70,13 @@ impl World {
         Ok(())
     }
 
-    fn strike_down(&mut self, host: usize) {
-        let tail = self.dice.random_ratio(2, 3);
-        self.kill(host, tail);
-        let after = self.spell(50, 3_000);
-        self.at(after, Event::Start { host });
-    }
-
-    /// One is alone.
-    fn isolate(&mut self, one: usize) {
-        for other in (0..self.hosts.len()).filter(|other| *other != one) {
-            self.net.cut(one, other);
-            self.net.cut(other, one);
-        }
-    }
-
     /// The groups do not hear each other.
     fn part(&mut self) {
-        for a in 0..MEMBERS {
-            for b in MEMBERS..2 * MEMBERS {
+        for a in hosts(1) {
+            for b in hosts(2) {
                 self.net.cut(a, b);
                 self.net.cut(b, a);
             }
         }
-    }
-
-    fn spell(&mut self, least: u64, most: u64) -> Duration {
-        Duration::from_millis(self.dice.random_range(least..most))
     }
 }

@@ -20,7 +20,6 @@ const WALL: u64 = 1_790_000_000_000;
 pub enum Asker<S: Story> {
     /// A client, in this attempt.
     Client(usize, u64, Box<Ask>),
-    #[allow(dead_code, reason = "rooms that move are to be played in it too")]
     Own(S::Asker),
 }
 
@@ -115,7 +114,6 @@ impl<S: Story> World<S> {
     }
 
     /// Puts a command of the story's own to a host's member, if it has one.
-    #[allow(dead_code, reason = "rooms that move are to be played in it too")]
     pub fn propose_own(
         &mut self,
         host: usize,

@@ -3,16 +3,16 @@
 
 pub mod asking;
 pub mod client;
-pub mod disk;
+mod disk;
 mod ending;
 mod faults;
 pub mod follower;
 pub mod history;
 pub mod hosts;
-pub mod net;
+mod net;
 mod outputs;
 mod played;
-pub mod record;
+mod record;
 pub mod seeds;
 mod story;
 
@@ -200,7 +200,6 @@ impl<S: Story> World<S> {
     }
 
     /// Of the story's own.
-    #[allow(dead_code, reason = "rooms that move are to be played in it too")]
     pub fn at_own(&mut self, after: Duration, event: S::Event) {
         self.at(after, Event::Own(event));
     }

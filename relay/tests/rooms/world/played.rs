@@ -13,7 +13,6 @@ impl Played {
         *self.counts.entry(what).or_default() += by;
     }
 
-    #[allow(dead_code, reason = "the example prints each by itself")]
     pub fn add(&mut self, other: &Played) {
         self.events += other.events;
         for (what, count) in &other.counts {
