@@ -12,11 +12,8 @@ use longspan_proto::{
 };
 use longspan_relay::roomlog::{group::Unserved, mover};
 
-use super::{
-    history::Broken,
-    hosts::{Asker, node},
-    world::{Event, MEMBERS, World},
-};
+use super::{Asker, Event, Moves, hosts, movers::node};
+use crate::world::{World, history::Broken};
 
 /// What a caller hears.
 pub enum Word {
@@ -60,13 +57,12 @@ impl Lines {
     }
 }
 
-impl World {
+impl World<Moves> {
     pub fn call(&mut self, host: usize, call: u64, room: RoomName, group: u64, to: &NodeId) {
-        let mut hosts = (group as usize - 1) * MEMBERS..group as usize * MEMBERS;
-        let Some(to) = hosts.find(|host| node(*host) == *to) else {
+        let Some(to) = hosts(group).find(|host| node(*host) == *to) else {
             return;
         };
-        self.lines.count += 1;
+        self.story.lines.count += 1;
         let line = Line {
             from: (host, self.hosts[host].life),
             call,
@@ -76,75 +72,72 @@ impl World {
             up: self.now,
             down: self.now,
         };
-        self.lines.all.insert(self.lines.count, line);
-        self.upwards(self.lines.count, |line| Event::Ring { line });
+        self.story.lines.all.insert(self.story.lines.count, line);
+        self.upwards(self.story.lines.count, |line| Event::Ring { line });
     }
 
     pub fn say(&mut self, host: usize, call: u64, carry: Carry) {
-        if let Some(line) = self.lines.find(host, self.hosts[host].life, call) {
+        if let Some(line) = self.story.lines.find(host, self.hosts[host].life, call) {
             self.upwards(line, |line| Event::Up { line, carry });
         }
     }
 
     pub fn hang_up(&mut self, host: usize, call: u64) {
-        if let Some(line) = self.lines.find(host, self.hosts[host].life, call) {
-            self.lines.all.remove(&line);
+        if let Some(line) = self.story.lines.find(host, self.hosts[host].life, call) {
+            self.story.lines.all.remove(&line);
         }
     }
 
     fn upwards(&mut self, id: u64, event: impl FnOnce(u64) -> Event) {
-        let Some(line) = self.lines.all.get_mut(&id) else {
+        let Some(line) = self.story.lines.all.get_mut(&id) else {
             return;
         };
         match self.net.delay(&mut self.dice, line.from.0, line.to) {
             // A connection says nothing of what it cannot bring.
-            None => drop(self.lines.all.remove(&id)),
+            None => drop(self.story.lines.all.remove(&id)),
             Some(delay) => {
                 line.up = line.up.max(self.now + delay);
                 let after: Duration = line.up.saturating_since(self.now);
-                self.at(after, event(id));
+                self.at_own(after, event(id));
             }
         }
     }
 
     fn downwards(&mut self, id: u64, word: Word) {
-        let Some(line) = self.lines.all.get_mut(&id) else {
+        let Some(line) = self.story.lines.all.get_mut(&id) else {
             return;
         };
         match self.net.delay(&mut self.dice, line.to, line.from.0) {
-            None => drop(self.lines.all.remove(&id)),
+            None => drop(self.story.lines.all.remove(&id)),
             Some(delay) => {
                 line.down = line.down.max(self.now + delay);
                 let after = line.down.saturating_since(self.now);
-                self.at(after, Event::Down { line: id, word });
+                self.at_own(after, Event::Down { line: id, word });
             }
         }
     }
 
-    pub fn ring(&mut self, id: u64) -> Result<(), Broken> {
-        let Some(line) = self.lines.all.get_mut(&id) else {
-            return Ok(());
+    pub fn ring(&mut self, id: u64) {
+        let Some(line) = self.story.lines.all.get_mut(&id) else {
+            return;
         };
         let host = &self.hosts[line.to];
         let Some(group) = &host.group else {
-            self.downwards(id, Word::Lost(None));
-            return Ok(());
+            return self.downwards(id, Word::Lost(None));
         };
         let role = group.role();
         if group.serves() {
             line.taken = Some((host.life, role.generation.counter()));
             self.downwards(id, Word::Called);
         } else {
-            let base = line.to / MEMBERS * MEMBERS;
             let leader = role.leader.filter(|leader| *leader != host.member);
-            let leader = leader.map(|leader| node(base + leader.0 as usize - 1));
+            let leader = leader.map(|leader| node(self.host_of(host.of, leader)));
             self.downwards(id, Word::Lost(leader));
         }
-        Ok(())
     }
 
     pub fn up(&mut self, id: u64, carry: Carry) -> Result<(), Broken> {
-        let Some(line) = self.lines.all.get(&id) else {
+        let Some(line) = self.story.lines.all.get(&id) else {
             return Ok(());
         };
         let (to, word) = (line.to, carry.word());
@@ -154,7 +147,7 @@ impl World {
         }
         let command = mover::command(line.room.clone(), carry);
         self.strike(to, &command)?;
-        self.propose(to, Asker::Line(id, word), command)
+        self.propose_own(to, Asker::Line(id, word), command)
     }
 
     fn serves(&self, host: usize, taken: Option<(u64, u64)>) -> bool {
@@ -172,7 +165,7 @@ impl World {
         word: u64,
         result: Result<Option<Answer>, Unserved>,
     ) {
-        let Some(line) = self.lines.all.get(&id) else {
+        let Some(line) = self.story.lines.all.get(&id) else {
             return;
         };
         let machine = self.hosts[host].group.as_ref().map(|g| g.machine());
@@ -187,19 +180,19 @@ impl World {
     }
 
     pub fn down(&mut self, id: u64, word: Word) -> Result<(), Broken> {
-        let Some(line) = self.lines.all.get(&id) else {
+        let Some(line) = self.story.lines.all.get(&id) else {
             return Ok(());
         };
         let ((host, life), call) = (line.from, line.call);
         if self.hosts[host].life != life {
-            self.lines.all.remove(&id);
+            self.story.lines.all.remove(&id);
             return Ok(());
         }
         let input = match word {
             Word::Called => mover::Input::Called { call },
             Word::Heard(arrived) => mover::Input::Heard { call, arrived },
             Word::Lost(leader) => {
-                self.lines.all.remove(&id);
+                self.story.lines.all.remove(&id);
                 let why = "it leads no more".into();
                 mover::Input::Lost { call, leader, why }
             }

@@ -5,8 +5,10 @@ use std::collections::VecDeque;
 use longspan_lab::history::What;
 use longspan_proto::{ids::RoomName, wire::envelope::Envelope};
 use longspan_relay::roomlog::Room;
+use rand::RngExt;
 
 use super::{
+    Event, Story, World,
     history::{Broken, History},
     record,
 };
@@ -105,5 +107,58 @@ impl Follower {
         }
         self.seq = message.seq;
         Ok(())
+    }
+}
+
+impl<S: Story> World<S> {
+    /// A follower that reads nowhere goes somewhere; another moves on now and then.
+    pub(super) fn follow(&mut self, follower: usize) -> Result<(), Broken> {
+        let host = self.dice.random_range(0..self.hosts.len());
+        let moves = self.dice.random_ratio(1, 15);
+        let reader = &mut self.followers[follower];
+        if reader.at.is_some() && !moves {
+            return Ok(());
+        }
+        if let Some(group) = &self.hosts[host].group
+            && self.hosts[host].stopped.is_none()
+        {
+            reader.leave();
+            let room = group.machine().room(&reader.room);
+            reader.attach(host, room, &mut self.history)?;
+        }
+        Ok(())
+    }
+
+    /// A host tells its followers of a message.
+    pub(super) fn pass_on(&mut self, host: usize, message: &Envelope) {
+        for follower in 0..self.followers.len() {
+            let reader = &mut self.followers[follower];
+            if reader.at == Some(host) && reader.room == message.room {
+                reader.coming.push_back(message.clone());
+                let place = reader.place;
+                let after = self.after((false, follower), S::FOLLOWING);
+                self.at(after, Event::Follow { follower, place });
+            }
+        }
+    }
+
+    /// The next message arrives.
+    pub(super) fn take(&mut self, follower: usize, place: u64) -> Result<(), Broken> {
+        let follower = &mut self.followers[follower];
+        if follower.place == place
+            && let Some(message) = follower.coming.pop_front()
+        {
+            return follower.take(&message, &mut self.history);
+        }
+        Ok(())
+    }
+
+    /// Nobody follows a room there any more, or none at all.
+    pub(super) fn leave(&mut self, host: usize, room: Option<&RoomName>) {
+        for follower in self.followers.iter_mut().filter(|f| f.at == Some(host)) {
+            if room.is_none_or(|room| follower.room == *room) {
+                follower.leave();
+            }
+        }
     }
 }

@@ -7,7 +7,7 @@ use longspan_proto::{
     ids::{RoomName, SessionId},
     wire::envelope::Envelope,
 };
-use longspan_relay::roomlog::{Snapshot, group::Member};
+use longspan_relay::roomlog::Snapshot;
 
 use super::record::Record;
 
@@ -19,27 +19,29 @@ pub struct History {
     /// One room's order, as the first member told it.
     rooms: BTreeMap<RoomName, Vec<Envelope>>,
     acked: BTreeSet<(SessionId, u64)>,
-    leaders: BTreeMap<u64, Member>,
+    /// By group and term.
+    leaders: BTreeMap<(u64, u64), usize>,
     pub record: Record,
 }
 
 impl History {
-    /// A member leads in this term.
-    pub fn leads(&mut self, term: u64, member: Member) -> Result<(), Broken> {
-        match *self.leaders.entry(term).or_insert(member) {
-            other if other != member => Err(format!(
-                "one leader a term: {other:?} and {member:?} lead in term {term}"
+    /// A host's member leads its group in this term.
+    pub fn leads(&mut self, of: u64, term: u64, host: usize) -> Result<(), Broken> {
+        match *self.leaders.entry((of, term)).or_insert(host) {
+            other if other != host => Err(format!(
+                "one leader a term: hosts {other} and {host} lead group {of} in term {term}"
             )),
             _ => Ok(()),
         }
     }
 
+    /// Terms with a leader.
     pub fn terms(&self) -> usize {
         self.leaders.len()
     }
 
-    /// A member tells the next message of its log.
-    pub fn published(&mut self, member: Member, message: &Envelope) -> Result<(), Broken> {
+    /// A host tells the next message of its log.
+    pub fn published(&mut self, host: usize, message: &Envelope) -> Result<(), Broken> {
         let order = self.rooms.entry(message.room.clone()).or_default();
         let next = order.len() as u64 + 1;
         if message.seq < next {
@@ -47,13 +49,13 @@ impl History {
             return match first == message {
                 true => Ok(()),
                 false => Err(format!(
-                    "one order: {member:?} tells {message:?} where {first:?} was told"
+                    "one order: host {host} tells {message:?} where {first:?} was told"
                 )),
             };
         }
         if message.seq > next {
             return Err(format!(
-                "no hole: {member:?} tells {} of {} after {}",
+                "no hole: host {host} tells {} of {} after {}",
                 message.seq,
                 message.room,
                 next - 1
