@@ -298,9 +298,11 @@ impl View {
 
     /// A reader who comes back, and saw everything up to `seq` of this log.
     pub fn after(&self, seq: u64) -> Cursor {
-        let messages = self.events.iter().rev().map(|event| event.message());
-        let given = self.kept.keeps(messages) as u64;
-        match seq.saturating_add(given) < self.seq {
+        let missed = self.seq.saturating_sub(seq);
+        // No further than it missed: a crowd that comes back missed little.
+        let held = self.events.iter().rev();
+        let messages = held.take(missed as usize).map(|event| event.message());
+        match (self.kept.keeps(messages) as u64) < missed {
             true => self.lost(seq),
             false => Cursor { seq, ..self.now() },
         }
