@@ -98,8 +98,8 @@ const KNOWN_WITHIN: Duration = Duration::from_secs(8);
 pub(crate) struct Laws {
     /// When cycles of upstreams were seen.
     cycles: BTreeMap<(usize, TrackId), Time>,
-    /// Where peers' subscriptions asked to start.
-    asked: HashMap<(usize, PeerKey, u64), (TrackId, Position)>,
+    /// Where peers' subscriptions asked to start, at each node.
+    asked: Vec<HashMap<PeerKey, HashMap<u64, (TrackId, Position)>>>,
     touched: BTreeSet<usize>,
     /// Each node's upstream by track, as last looked at.
     upstreams: Vec<HashMap<TrackId, usize>>,
@@ -109,7 +109,7 @@ impl Laws {
     pub fn new(nodes: usize) -> Laws {
         Laws {
             cycles: BTreeMap::new(),
-            asked: HashMap::new(),
+            asked: vec![HashMap::new(); nodes],
             touched: BTreeSet::new(),
             upstreams: vec![HashMap::new(); nodes],
         }
@@ -121,23 +121,29 @@ impl Laws {
 
     pub fn forget(&mut self, node: usize) {
         self.upstreams[node].clear();
-        self.asked.retain(|(at, ..), _| *at != node);
+        self.asked[node].clear();
     }
 
     /// A core hears something.
     pub fn hears(&mut self, node: usize, input: &Input) {
+        let asked = &mut self.asked[node];
         match input {
-            Input::Control {
-                peer,
-                message: Message::Subscribe(subscribe),
-            } => {
-                if let Start::At(start) = subscribe.start {
-                    let asked = (subscribe.track.clone(), start);
-                    self.asked.insert((node, *peer, subscribe.id), asked);
+            Input::Control { peer, message } => match message {
+                Message::Subscribe(subscribe) => {
+                    if let Start::At(start) = subscribe.start {
+                        let wish = (subscribe.track.clone(), start);
+                        asked.entry(*peer).or_default().insert(subscribe.id, wish);
+                    }
                 }
-            }
+                Message::Unsubscribe(over) => {
+                    if let Some(asked) = asked.get_mut(peer) {
+                        asked.remove(&over.id);
+                    }
+                }
+                _ => {}
+            },
             Input::PeerDown { peer } => {
-                self.asked.retain(|(at, p, _), _| (at, p) != (&node, peer));
+                asked.remove(peer);
             }
             _ => {}
         }
@@ -337,7 +343,8 @@ impl World {
                 }
             }
             Message::Ok(ok) => {
-                let asked = self.laws.asked.get(&(node, peer, ok.id));
+                let asked = self.laws.asked[node].get(&peer);
+                let asked = asked.and_then(|asked| asked.get(&ok.id));
                 let (Some((track, start)), Some(first)) = (asked, ok.first) else {
                     return;
                 };
