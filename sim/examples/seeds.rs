@@ -6,7 +6,7 @@
 //! cargo run -p longspan-sim --example seeds -- forwarding 200 1000    # seeds 1000 to 1199
 //! ```
 //!
-//! With `SIM_TRACE` set it tells what happens. Exits with 1 at the first law that is broken, with 2 where it is used wrongly.
+//! With `SIM_TRACE` set it tells what happens, from that second of each seed on. Exits with 1 at the first law that is broken, with 2 where it is used wrongly.
 
 use std::{
     cell::Cell,
@@ -21,7 +21,8 @@ use longspan_sim::{Plan, Size, TRACE, run_watched};
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
-    TRACE.store(std::env::var_os("SIM_TRACE").is_some(), Ordering::Relaxed);
+    let trace = std::env::var("SIM_TRACE").ok();
+    let trace = trace.map(|from| Duration::from_secs(from.parse().unwrap_or(0)));
     let words: Vec<String> = std::env::args().skip(1).collect();
     let size = match words.first().map(String::as_str) {
         Some("forwarding") => Size::Forwarding,
@@ -39,6 +40,8 @@ fn main() -> ExitCode {
         let began = Instant::now();
         let told = Cell::new(began);
         let watch = |passed: Duration| {
+            let tells = trace.is_some_and(|from| passed >= from);
+            TRACE.store(tells, Ordering::Relaxed);
             if told.get().elapsed() >= TELL_EVERY {
                 told.set(Instant::now());
                 let took = began.elapsed().as_secs_f64();

@@ -360,11 +360,9 @@ impl World {
             return;
         }
         *revision = told.revision;
-        let (now, trace) = (self.now, self.trace);
-        if trace {
-            let me = self.layout.name(node);
-            eprintln!("{now:?} {me} is told of {}: {:?}", room.room, told.streams);
-        }
+        let (me, streams) = (self.layout.name(node), &told.streams);
+        self.log(format_args!("{me} is told of {}: {streams:?}", room.room));
+        let state = &mut self.nodes[node];
         let streams = told.streams.iter().map(|s| {
             let origin = NodeId::new(&s.origin).expect("a name");
             (s.stream.clone(), origin, Generation(s.generation))

@@ -28,7 +28,7 @@ use crate::{
     queue::Queue,
 };
 
-/// Whether worlds made from now on tell on standard error what happens in them.
+/// Whether worlds tell on standard error what happens in them, from now on.
 pub static TRACE: AtomicBool = AtomicBool::new(false);
 
 /// More events than this at one instant are a core that asks to be woken for nothing.
@@ -167,7 +167,6 @@ pub struct World {
     pub(crate) plane: Plane,
     pub(crate) laws: Laws,
     hash: u64,
-    pub(crate) trace: bool,
     /// Verdicts `down` on links over which both ends could be heard.
     pub false_downs: u64,
 }
@@ -232,7 +231,6 @@ impl World {
             plane,
             laws,
             hash: 0xcbf2_9ce4_8422_2325,
-            trace: TRACE.load(Ordering::Relaxed),
             false_downs: 0,
         };
         for node in 0..world.nodes.len() {
@@ -261,7 +259,7 @@ impl World {
     }
 
     pub(crate) fn log(&self, what: fmt::Arguments<'_>) {
-        if self.trace {
+        if TRACE.load(Ordering::Relaxed) {
             eprintln!("{:?} {what}", self.now);
         }
     }
