@@ -19,6 +19,7 @@ use super::{
     super::report::Distribution,
     frames::{Reader, Said},
     member::{Lost, Member},
+    threads::{self, Threads},
 };
 use crate::failure::{Failure, Outcome};
 
@@ -38,6 +39,8 @@ const EACH: u32 = 20;
 pub struct Tally {
     /// From when a message was due to be said until a member has it.
     pub delivery: Distribution,
+    /// And until it has come to the member's socket: the member itself shares the edges' cores.
+    pub arrival: Distribution,
     /// And until its publisher has its ack.
     pub ack: Distribution,
     /// When each acked message was due, and when its ack came, by the crowd's clock in µs.
@@ -61,6 +64,7 @@ pub struct Tally {
 impl Tally {
     fn add(&mut self, other: &Tally) {
         self.delivery.add(&other.delivery);
+        self.arrival.add(&other.arrival);
         self.ack.add(&other.ack);
         self.acks.extend(&other.acks);
         self.join.add(&other.join);
@@ -127,6 +131,7 @@ pub struct Crowd {
     seats: Vec<Arc<Seat>>,
     /// Each hears what one member is told.
     _ears: JoinSet<()>,
+    _threads: Threads,
 }
 
 /// How all came in.
@@ -155,12 +160,14 @@ impl Crowd {
             tallies: (0..TALLIES).map(|_| Mutex::default()).collect(),
         });
         let began = tokio::time::Instant::now();
+        let threads = Threads::start()?;
         let (mut joining, mut ears) = (JoinSet::new(), JoinSet::new());
         for number in 0..count as usize {
             sleep_until(began + Duration::from_secs_f64(number as f64 / per_s)).await;
             let edge = edges[number % edges.len()].clone();
             let (tell, joined) = oneshot::channel();
-            ears.spawn(hear(shared.clone(), edge, number, session(), tell));
+            let hear = hear(shared.clone(), edge, number, session(), tell);
+            threads.spawn(&mut ears, hear);
             joining.spawn(async move {
                 match timeout(JOIN, joined).await {
                     Ok(Ok(seat)) => seat.map_err(Failure::failed),
@@ -181,6 +188,7 @@ impl Crowd {
             shared,
             seats,
             _ears: ears,
+            _threads: threads,
         };
         let join = crowd.take().join;
         Ok((crowd, Joined { took, join }))
@@ -224,7 +232,7 @@ impl Crowd {
         let count = u64::from(rate) * seconds;
         for message in 0..count {
             let due = Duration::from_secs_f64(message as f64 / f64::from(rate));
-            sleep_until(began + due).await;
+            threads::until(began + due).await;
             let seat = &self.seats[message as usize % talkers];
             let stamp = began_us + due.as_micros() as u64;
             let body = format!(r#"[{stamp},"{x}"]"#);
@@ -345,9 +353,10 @@ async fn listen(
         let mut pings = Vec::new();
         let mut said = Vec::new();
         reader.read(&rest, shared.filler, |heard| said.push(heard))?;
+        let mut since = Duration::ZERO;
         loop {
             if !said.is_empty() {
-                ears.hear(shared, &seat, said.drain(..), &mut pings)?;
+                ears.hear(shared, &seat, (said.drain(..), since), &mut pings)?;
             }
             for ping in pings.drain(..) {
                 seat.member.pong(&ping).await?;
@@ -361,7 +370,7 @@ async fn listen(
                 let _ = tell.send(Ok(seat.clone()));
             }
             let heard = |heard| said.push(heard);
-            seat.member.hear(&mut reader, shared.filler, heard).await?;
+            since = seat.member.hear(&mut reader, shared.filler, heard).await?;
         }
     };
     let listened: Result<std::convert::Infallible, Lost> = listening.await;
@@ -385,11 +394,12 @@ impl Ears {
         &mut self,
         shared: &Shared,
         seat: &Seat,
-        said: impl Iterator<Item = Said>,
+        (said, since): (impl Iterator<Item = Said>, Duration),
         pings: &mut Vec<Vec<u8>>,
     ) -> Result<(), Lost> {
         let now = shared.now_us();
-        let since = shared.since.load(Ordering::Relaxed);
+        let come = now.saturating_sub(since.as_micros() as u64);
+        let counted = shared.since.load(Ordering::Relaxed);
         let mut tally = shared.tally(seat.number);
         for said in said {
             match said {
@@ -402,9 +412,10 @@ impl Ears {
                     tally.duplicates += u64::from(seq <= self.last);
                     tally.skipped += seq.saturating_sub(self.last + 1);
                     self.last = self.last.max(seq);
-                    if let Some(stamp) = stamp.filter(|stamp| *stamp >= since) {
+                    if let Some(stamp) = stamp.filter(|stamp| *stamp >= counted) {
                         tally.given += 1;
                         tally.delivery.record_us(now.saturating_sub(stamp));
+                        tally.arrival.record_us(come.saturating_sub(stamp));
                     }
                 }
                 Said::Ack { n } => {

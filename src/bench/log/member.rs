@@ -3,13 +3,16 @@
 use std::{cell::RefCell, io, time::Duration};
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncReadExt, AsyncWriteExt, Interest},
     net::TcpStream,
     sync::Mutex,
     time::timeout,
 };
 
-use super::frames::{self, Reader, Said, Unreadable};
+use super::{
+    arrival,
+    frames::{self, Reader, Said, Unreadable},
+};
 
 /// How long an edge may take to take a member's connection.
 const CONNECT: Duration = Duration::from_secs(30);
@@ -59,6 +62,7 @@ impl Member {
     async fn upgrade(edge: &str, room: &str) -> Result<(Member, Vec<u8>), Lost> {
         let mut stream = TcpStream::connect(edge).await?;
         stream.set_nodelay(true)?;
+        arrival::note(&stream)?;
         // The key is RFC 6455 §1.3's: nobody looks at the answer to it here.
         let request = format!(
             "GET /rooms/{room}/messages HTTP/1.1\r\nHost: {edge}\r\nConnection: Upgrade\r\n\
@@ -115,19 +119,25 @@ impl Member {
         Ok(())
     }
 
-    /// Waits for what comes, and hears all that there is.
+    /// Waits for what comes, and hears all that there is; how long the last of it has been here.
     pub async fn hear(
         &self,
         reader: &mut Reader,
         filler: usize,
         mut hear: impl FnMut(Said),
-    ) -> Result<(), Lost> {
+    ) -> Result<Duration, Lost> {
         self.stream.readable().await?;
-        BUFFER.with_borrow_mut(|buffer| match self.stream.try_read(buffer) {
-            Ok(0) => Err(Lost::Closed),
-            Ok(read) => Ok(reader.read(&buffer[..read], filler, &mut hear)?),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-            Err(error) => Err(error.into()),
+        BUFFER.with_borrow_mut(|buffer| {
+            let read = || arrival::read(&self.stream, buffer);
+            match self.stream.try_io(Interest::READABLE, read) {
+                Ok((0, _)) => Err(Lost::Closed),
+                Ok((read, since)) => {
+                    reader.read(&buffer[..read], filler, &mut hear)?;
+                    Ok(since)
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Duration::ZERO),
+                Err(error) => Err(error.into()),
+            }
         })
     }
 }

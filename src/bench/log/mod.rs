@@ -2,12 +2,15 @@
 //! members join.
 //!
 //! * `world`: the backbone, all processes. `crowd`: the members, in this process, whose CPU is told
-//!   apart. `member`: one of them. `frames`: what it is told. `growth`: sizes beside each other.
+//!   apart. `member`: one of them. `threads`: where they run. `frames`: what one is told. `arrival`: when
+//!   it came. `growth`: sizes beside each other.
 
+mod arrival;
 mod crowd;
 mod frames;
 mod growth;
 mod member;
+mod threads;
 pub mod world;
 
 use std::{path::PathBuf, time::Duration};
@@ -316,6 +319,8 @@ fn figures(
         "connections_lost": tally.lost,
         "ack_ms": tally.ack.json(),
         "delivery_ms": tally.delivery.json(),
+        // The members wait for the edges' cores: what comes late to a socket is the edges' doing.
+        "arrival_ms": tally.arrival.json(),
         "gaps": tally.gaps,
         "duplicates": tally.duplicates,
         "skipped": tally.skipped,
