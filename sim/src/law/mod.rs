@@ -94,12 +94,15 @@ const CYCLE_FOR: Duration = Duration::from_secs(2);
 /// An idle link is probed once a second: four probes, a round trip, and the verdict's own probes.
 const KNOWN_WITHIN: Duration = Duration::from_secs(8);
 
+/// Where a peer's subscriptions asked to start, by their numbers.
+type Asked = HashMap<u64, (TrackId, Position)>;
+
 /// What was seen so far.
 pub(crate) struct Laws {
     /// When cycles of upstreams were seen.
     cycles: BTreeMap<(usize, TrackId), Time>,
-    /// Where peers' subscriptions asked to start, at each node.
-    asked: Vec<HashMap<PeerKey, HashMap<u64, (TrackId, Position)>>>,
+    /// What peers asked for, at each node.
+    asked: Vec<HashMap<PeerKey, Asked>>,
     touched: BTreeSet<usize>,
     /// Each node's upstream by track, as last looked at.
     upstreams: Vec<HashMap<TrackId, usize>>,
