@@ -41,6 +41,8 @@ pub struct World {
     nodes: Nodes,
     /// `HOST:PORT` of each edge, for members.
     pub edges: Vec<String>,
+    /// Nobody else takes them as long as it runs.
+    _ports: Ports,
     _dir: DataDir,
     _folder: TempDir,
 }
@@ -54,7 +56,8 @@ impl World {
         })?;
         let dir = DataDir::take(folder.path())?;
         let matrix = Matrix::bundled();
-        let plan = plan(edges, &matrix)?;
+        let mut ports = Ports::auto()?;
+        let plan = plan(edges, &matrix, &mut ports)?;
         files::write(
             &dir,
             &Setting {
@@ -89,6 +92,7 @@ impl World {
         Ok(World {
             nodes,
             edges: http.map(|area| area.edge.http.to_string()).collect(),
+            _ports: ports,
             _dir: dir,
             _folder: folder,
         })
@@ -167,10 +171,9 @@ pub fn generation(told: &Value) -> (u64, u64) {
 
 /// As many areas as are needed for the relays and the edges; what is too much in either is not
 /// started.
-fn plan(edges: usize, matrix: &Matrix) -> Outcome<Plan> {
+fn plan(edges: usize, matrix: &Matrix, ports: &mut Ports) -> Outcome<Plan> {
     let region = Region::new(REGION).map_err(Failure::failed)?;
     let id = |name: String| NodeId::new(&name).map_err(Failure::failed);
-    let mut ports = Ports::auto()?;
     let controller = Controller {
         id: id("controller-1".to_owned())?,
         grpc: ports.take(Use::Grpc, 0, LOOPBACK)?,
