@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use longspan_lab::wan::{Jitter, Loss, Profile};
 use longspan_proto::time::Time;
-use longspan_topology::{neighbours::FULL_MESH, paths::MAX_INTERMEDIATES};
+use longspan_topology::paths::MAX_INTERMEDIATES;
 
 use super::{Law, broken};
 use crate::{World, world::Tables};
@@ -171,17 +171,13 @@ impl World {
         self.alive(node) && !self.nodes[node].stopped
     }
 
-    /// Whether packets get through over a link, and its connection stands at both ends.
-    fn carries(&self, link: usize) -> bool {
-        self.is_open(link) && self.is_up(link, 0) && self.is_up(link, 1)
-    }
-
     /// Which nodes packets get through to over at most three relays, over connections that stand.
     fn reached(&self, from: usize) -> Vec<bool> {
         let mut reached = vec![false; self.nodes.len()];
         if !self.runs(from) {
             return reached;
         }
+        let stands = |link: usize| self.is_up(link, 0) && self.is_up(link, 1);
         reached[from] = true;
         let mut last = vec![from];
         for _ in 0..MAX_INTERMEDIATES + 2 {
@@ -190,7 +186,7 @@ impl World {
                 for at in &self.links_of[*a] {
                     let link = &self.layout.links[*at];
                     let b = link.a + link.b - a;
-                    if !reached[b] && self.runs(b) && self.carries(*at) {
+                    if !reached[b] && self.runs(b) && self.is_open(*at) && stands(*at) {
                         reached[b] = true;
                         if !self.layout.is_edge(b) {
                             next.push(b);
@@ -215,10 +211,8 @@ impl World {
                 let next = self.layout.index(node);
                 let link = self.link_of(at, next);
                 at = next;
-                // Where not every relay is connected to every other, none may be meant to be.
-                let meshed = self.layout.relays <= FULL_MESH;
-                let leads = |link| self.carries(link) || meshed && self.is_open(link);
-                self.runs(next) && link.is_some_and(leads)
+                let runs = self.alive(next) && !self.nodes[next].stopped;
+                runs && link.is_some_and(|l| self.is_open(l))
             })
         })
     }
