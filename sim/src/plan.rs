@@ -257,9 +257,13 @@ fn backbone_world(seed: u64, relays: usize, edges: usize, rooms: usize) -> World
     let mut dice = Dice::new(seed);
     let layout = Layout::world(relays, edges, &Profile::internet(), &mut dice);
     let mut setup = Setup::new(dice.any(), Tables::Controllers(2));
-    // A third of all time would be the computing of tables whose costs moved a little. Not more rarely:
-    // the law of feeding gives a new table so long.
-    setup.recompute_every = Duration::from_secs(2);
+    if relays > 64 {
+        // All tables of such a mesh take a second or so to compute.
+        setup.recompute_every = Duration::from_secs(5);
+    } else {
+        // A third of all time would be the computing of tables whose costs moved a little.
+        setup.recompute_every = Duration::from_secs(2);
+    }
     // The slowest that DESIGN §3 allows: probes are most of what happens.
     setup.cadence.carrying = Duration::from_millis(50);
     let mut world = World::new(layout, setup);
