@@ -39,9 +39,14 @@ fn main() -> ExitCode {
         let plan = Plan::draw(seed, size);
         let began = Instant::now();
         let told = Cell::new(began);
-        let watch = |passed: Duration| {
+        let trace_at = |passed: Duration| {
             let tells = trace.is_some_and(|from| passed >= from);
             TRACE.store(tells, Ordering::Relaxed);
+        };
+        // From the beginning also while the world settles.
+        trace_at(Duration::ZERO);
+        let watch = |passed: Duration| {
+            trace_at(passed);
             if told.get().elapsed() >= TELL_EVERY {
                 told.set(Instant::now());
                 let took = began.elapsed().as_secs_f64();
