@@ -11,7 +11,10 @@ use longspan_topology::{
     tables::{self, Refusal},
 };
 
-use crate::{attach, node::Directory};
+use crate::{
+    attach,
+    node::{Directory, NodeInfo},
+};
 
 /// Why a table was refused; the words go into the NACK.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,10 +56,10 @@ pub fn parse(
 /// What a way that no table told costs: it is tried after every other.
 const LAST_RESORT_US: u64 = 1_000_000;
 
-/// What the core gets: the table, with where edges are attached as the directory tells it. An
-/// edge whose attachment is newer than its table gets ways over it: to the relay itself, and, as a
-/// last resort, to every other relay behind it. An edge with a standby is reached over its best
-/// attachment first.
+/// What the core gets: the table, with where edges are attached as the directory tells it. An edge
+/// with a standby is reached over its best attachment first. Ways that no table tells come last: an
+/// attachment may be newer than the table; a table may have been made while half of the mesh could
+/// not be reached, and no newer one comes while the controllers or their store are away.
 pub fn derive(
     told: &Routes,
     directory: &Directory,
@@ -71,42 +74,54 @@ pub fn derive(
                 .insert(node.id.clone(), node.attached.clone());
         }
     }
-    if role == Role::Edge {
-        last_resorts(&mut routes, directory, connected);
+    for (relay, rtt_us) in connected {
+        last_resorts(&mut routes, directory, (me, role), relay, rtt_us / 2);
     }
     attach::best_first(&mut routes, me);
     routes
 }
 
-fn last_resorts(routes: &mut Routes, directory: &Directory, connected: &[(NodeId, u64)]) {
-    for (relay, rtt_us) in connected {
-        let others = directory
-            .nodes
-            .values()
-            .filter(|node| node.role == Role::Relay && node.id != *relay)
-            .map(|node| vec![relay, &node.id]);
-        for way in others.chain([vec![relay]]) {
-            let to = way[way.len() - 1].clone();
-            let paths = routes.paths.entry(to).or_default();
-            if paths.iter().any(|path| path.hops[0].node == *relay) {
-                continue;
-            }
-            let cost_us = rtt_us / 2 + LAST_RESORT_US * (way.len() as u64 - 1);
-            let hops = way.into_iter().map(|node| Hop {
-                node: node.clone(),
-                net: Net::internet(),
-            });
-            paths.push(Path {
-                hops: hops.collect(),
-                cost_us,
-            });
+/// What may be had over one neighbour that no path of the table begins with. An edge knows no better
+/// than to ask a relay for all others. In a large mesh a relay has a link to some relay of each region
+/// (`topology::neighbours`), which has links to those beside it.
+fn last_resorts(
+    routes: &mut Routes,
+    directory: &Directory,
+    (me, role): (&NodeId, Role),
+    relay: &NodeId,
+    delay_us: u64,
+) {
+    let region = directory.get(relay).map(|known| &known.region);
+    let knows = |node: &NodeInfo| role == Role::Edge || Some(&node.region) == region;
+    let nodes = directory.nodes.values();
+    let relays = nodes.filter(|node| node.role == Role::Relay && node.id != *me);
+    for to in relays.filter(|node| node.id == *relay || knows(node)) {
+        let paths = routes.paths.entry(to.id.clone()).or_default();
+        if paths.iter().any(|path| path.hops[0].node == *relay) {
+            continue;
         }
+        let direct = to.id == *relay;
+        let mut way = vec![relay];
+        way.extend((!direct).then_some(&to.id));
+        let hops = way.into_iter().map(|node| Hop {
+            node: node.clone(),
+            net: Net::internet(),
+        });
+        // An edge is attached to it: no table knows better.
+        let is_told = direct && role == Role::Edge;
+        let extra_us = if is_told { 0 } else { LAST_RESORT_US };
+        paths.push(Path {
+            hops: hops.collect(),
+            cost_us: delay_us + extra_us,
+        });
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+
+    use longspan_proto::ids::Region;
 
     use super::*;
     use crate::node::tests::info;
@@ -197,12 +212,41 @@ mod tests {
             [vec![id("b"), id("c")], vec![id("c")]]
         );
         assert_eq!(derived.ways(&id("a"), &id("b")), [vec![id("c"), id("b")]]);
-        let relay = derive(
-            &told,
-            &directory(),
-            (&id("a"), Role::Relay),
-            &[(id("c"), 8_000)],
-        );
-        assert_eq!(relay.paths, told.paths, "relays follow the table");
+    }
+
+    #[test]
+    fn a_relay_asks_a_neighbour_in_the_region_of_who_it_has_no_path_to() {
+        let mut directory = directory();
+        let mut put = |name: &str, region: &str, attached: &[&str]| {
+            let node = NodeInfo {
+                region: Region::new(region).unwrap(),
+                role: if attached.is_empty() {
+                    Role::Relay
+                } else {
+                    Role::Edge
+                },
+                attached: attached.iter().map(|relay| id(relay)).collect(),
+                ..info(name)
+            };
+            directory.nodes.insert(id(name), node);
+        };
+        put("far-1", "far", &[]);
+        put("far-2", "far", &[]);
+        put("far-edge", "far", &["far-2"]);
+        let told = routes(2, "c", &["b", "c"]);
+        let connected = [(id("b"), 2_000), (id("c"), 8_000), (id("far-1"), 90_000)];
+        let derived = derive(&told, &directory, (&id("a"), Role::Relay), &connected);
+        let ways = |to| {
+            let ways = derived.ways(&id("a"), &id(to)).into_iter();
+            let ways = ways.map(|way| way.iter().map(ToString::to_string).collect());
+            ways.collect::<Vec<Vec<String>>>()
+        };
+        let none: [[&str; 1]; 0] = [];
+        assert_eq!(ways("far-edge"), [["far-1", "far-2", "far-edge"]]);
+        assert_eq!(ways("far-1"), [["far-1"]]);
+        // The table's own path first, then what it does not tell, nearest first.
+        assert_eq!(ways("c")[0], ["b", "c"]);
+        assert_eq!(ways("c")[1], ["c"]);
+        assert_eq!(ways("a"), none, "none to itself");
     }
 }
