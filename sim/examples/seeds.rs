@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --release -p longspan-sim --example seeds -- big 1        # 200 relays, 1,000 rooms, an hour
 //! cargo run -p longspan-sim --example seeds -- backbone 50            # seeds 0 to 49
+//! cargo run --release -p longspan-sim --example seeds -- mesh 20      # 80 relays, 5 minutes
 //! cargo run -p longspan-sim --example seeds -- forwarding 200 1000    # seeds 1000 to 1199
 //! ```
 //!
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
     let size = match words.first().map(String::as_str) {
         Some("forwarding") => Size::Forwarding,
         Some("backbone") => Size::SMALL,
+        Some("mesh") => Size::MESH,
         Some("big") => Size::BIG,
         _ => return wrong(),
     };
@@ -77,6 +79,6 @@ fn main() -> ExitCode {
 }
 
 fn wrong() -> ExitCode {
-    eprintln!("usage: seeds forwarding|backbone|big [COUNT [FIRST]]");
+    eprintln!("usage: seeds forwarding|backbone|mesh|big [COUNT [FIRST]]");
     ExitCode::from(2)
 }

@@ -42,6 +42,14 @@ impl Size {
         seconds: 180,
         faults: 20,
     };
+    /// A mesh that is not full, as that of [`BIG`](Size::BIG) is not, soon played.
+    pub const MESH: Size = Size::Backbone {
+        relays: 80,
+        edges: 30,
+        rooms: 150,
+        seconds: 300,
+        faults: 30,
+    };
     /// What is played by command.
     pub const BIG: Size = Size::Backbone {
         relays: 200,
@@ -257,13 +265,10 @@ fn backbone_world(seed: u64, relays: usize, edges: usize, rooms: usize) -> World
     let mut dice = Dice::new(seed);
     let layout = Layout::world(relays, edges, &Profile::internet(), &mut dice);
     let mut setup = Setup::new(dice.any(), Tables::Controllers(2));
-    if relays > 64 {
-        // All tables of such a mesh take a second or so to compute.
-        setup.recompute_every = Duration::from_secs(5);
-    } else {
-        // A third of all time would be the computing of tables whose costs moved a little.
-        setup.recompute_every = Duration::from_secs(2);
-    }
+    // A third of all time would be the computing of tables whose costs moved a little. Much rarer than
+    // this is not possible: a table that was computed just before a link was known to be dead leads over
+    // it until the next one.
+    setup.recompute_every = Duration::from_secs(2);
     // The slowest that DESIGN §3 allows: probes are most of what happens.
     setup.cadence.carrying = Duration::from_millis(50);
     let mut world = World::new(layout, setup);

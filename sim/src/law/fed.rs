@@ -22,6 +22,9 @@ const PROMISED_WAYS: usize = 2;
 /// Between two frames, at most, where no link is full.
 const FED: Duration = Duration::from_millis(1_500);
 
+/// For each node that is reached from one, the one before it on the way.
+type Reached = Vec<Option<usize>>;
+
 impl World {
     /// [`Law::Fed`]: whoever can be reached, and whose publisher is there for long enough, has had
     /// a frame lately. `since`: when the last fault began or ended.
@@ -111,7 +114,16 @@ impl World {
             self.slots[self.viewers[viewer].slot].edge,
         );
         let ways = self.nodes[from].ways(self.layout.name(from), self.layout.name(to));
-        let mut trail = format!("\n  its ways: {ways:?}");
+        let mut trail = format!("\n  its ways: {ways:?}\n  within reach, backwards:");
+        // How long the connections have stood, too: one that is new may be in no table yet.
+        let (mut at, reached) = (to, self.reached(from));
+        while let Some(next) = reached[at].filter(|next| *next != at) {
+            let conn = self.link_of(at, next).and_then(|l| self.links[l].conns[0]);
+            let conn = conn.and_then(|id| self.conns[id as usize].as_deref());
+            let stands = conn.map(|conn| self.now.saturating_since(conn.halves[0].opened));
+            let _ = write!(trail, " {} ({stands:?})", self.layout.name(at));
+            at = next;
+        }
         for (at, node) in path.iter().enumerate() {
             let core = self.nodes[*node].core.as_ref();
             let track = core.and_then(|core| core.track(&seen.track));
@@ -155,10 +167,13 @@ impl World {
         from: usize,
         to: usize,
         slot: usize,
-        reached: &mut BTreeMap<usize, Vec<bool>>,
+        reached: &mut BTreeMap<usize, Reached>,
     ) -> bool {
         match self.setup.tables != Tables::ByHand && self.has_been_led(LED_FOR) {
-            true => reached.entry(from).or_insert_with(|| self.reached(from))[to],
+            true => {
+                let reached = reached.entry(from).or_insert_with(|| self.reached(from));
+                reached[to].is_some()
+            }
             false => {
                 let since = self.knows_since(from, slot);
                 let long_ago = self.now.saturating_since(since) >= FED_WITHIN;
@@ -172,13 +187,13 @@ impl World {
     }
 
     /// Which nodes packets get through to over at most three relays, over connections that stand.
-    fn reached(&self, from: usize) -> Vec<bool> {
-        let mut reached = vec![false; self.nodes.len()];
+    fn reached(&self, from: usize) -> Reached {
+        let mut reached = vec![None; self.nodes.len()];
         if !self.runs(from) {
             return reached;
         }
         let stands = |link: usize| self.is_up(link, 0) && self.is_up(link, 1);
-        reached[from] = true;
+        reached[from] = Some(from);
         let mut last = vec![from];
         for _ in 0..MAX_INTERMEDIATES + 2 {
             let mut next = Vec::new();
@@ -186,8 +201,8 @@ impl World {
                 for at in &self.links_of[*a] {
                     let link = &self.layout.links[*at];
                     let b = link.a + link.b - a;
-                    if !reached[b] && self.runs(b) && self.is_open(*at) && stands(*at) {
-                        reached[b] = true;
+                    if reached[b].is_none() && self.runs(b) && self.is_open(*at) && stands(*at) {
+                        reached[b] = Some(*a);
                         if !self.layout.is_edge(b) {
                             next.push(b);
                         }
