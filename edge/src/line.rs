@@ -6,32 +6,32 @@
 
 use std::{
     future::poll_fn,
-    io::{self, IoSlice},
+    io::{self, ErrorKind, IoSlice},
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
 };
 
 use bytes::{Buf, Bytes};
+use rustix::net::{SendFlags, Shutdown, send, shutdown};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{
-        TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    net::TcpStream,
 };
 
 /// A connection as its owner reads and writes it.
-pub(crate) struct Owned {
-    read: OwnedReadHalf,
-    line: Arc<Line>,
+pub(crate) struct Owned(Arc<Line>);
+
+/// The connection, whose writing is to be lent.
+///
+/// One piece: whoever writes to a thousand of them finds each cold in memory, and pays for every piece.
+pub(crate) struct Line {
+    tcp: TcpStream,
+    turn: Mutex<Turn>,
 }
 
-/// The writing side, to be lent.
-pub(crate) struct Line(Mutex<Turn>);
-
+#[derive(Default)]
 struct Turn {
-    tcp: OwnedWriteHalf,
     /// The owner has nothing under way.
     lent: bool,
     /// The rest of an offered message of which the socket took a part; the owner writes it before
@@ -52,26 +52,20 @@ pub(crate) enum Offered {
 
 impl Owned {
     pub(crate) fn new(tcp: TcpStream) -> Owned {
-        let (read, tcp) = tcp.into_split();
-        let turn = Turn {
+        Owned(Arc::new(Line {
             tcp,
-            lent: false,
-            left: Bytes::new(),
-        };
-        Owned {
-            read,
-            line: Arc::new(Line(Mutex::new(turn))),
-        }
+            turn: Mutex::default(),
+        }))
     }
 
     pub(crate) fn line(&self) -> &Arc<Line> {
-        &self.line
+        &self.0
     }
 }
 
 impl Line {
     fn turn(&self) -> MutexGuard<'_, Turn> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// For the owner, while all it has written is written whole: others may write until its next
@@ -87,7 +81,12 @@ impl Line {
         if !turn.lent {
             return Offered::Refused;
         }
-        match turn.tcp.try_write(message) {
+        // Not by way of the runtime, which would first look up whether the socket takes something.
+        match send(
+            &self.tcp,
+            message,
+            SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
+        ) {
             Ok(written) if written == message.len() => Offered::Taken,
             Ok(written) => {
                 turn.lent = false;
@@ -104,31 +103,61 @@ impl Line {
 
     /// For the owner: writes the rest of what was offered.
     pub(crate) async fn finish(&self) -> io::Result<()> {
-        poll_fn(|context| self.turn().poll_finish(context)).await
+        poll_fn(|context| self.poll_finish(&mut self.turn(), context)).await
     }
-}
 
-impl Turn {
-    fn poll_finish(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.lent = false;
-        while !self.left.is_empty() {
-            let written = ready!(Pin::new(&mut self.tcp).poll_write(context, &self.left))?;
+    fn poll_finish(&self, turn: &mut Turn, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        turn.lent = false;
+        while !turn.left.is_empty() {
+            let written = ready!(self.poll_write(context, |tcp| tcp.try_write(&turn.left)))?;
             if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                return Poll::Ready(Err(ErrorKind::WriteZero.into()));
             }
-            self.left.advance(written);
+            turn.left.advance(written);
         }
         Poll::Ready(Ok(()))
+    }
+
+    fn poll_write(
+        &self,
+        context: &mut Context<'_>,
+        mut write: impl FnMut(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.tcp.poll_write_ready(context))?;
+            match write(&self.tcp) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                done => return Poll::Ready(done),
+            }
+        }
+    }
+
+    /// For the owner: takes the line back, and writes when the rest of what was offered is written.
+    fn poll_own(
+        &self,
+        context: &mut Context<'_>,
+        write: impl FnMut(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        let mut turn = self.turn();
+        ready!(self.poll_finish(&mut turn, context))?;
+        self.poll_write(context, write)
     }
 }
 
 impl AsyncRead for Owned {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.read).poll_read(context, buffer)
+        let tcp = &self.0.tcp;
+        loop {
+            ready!(tcp.poll_read_ready(context))?;
+            match tcp.try_read_buf(buffer) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                done => return Poll::Ready(done.map(|_| ())),
+            }
+        }
     }
 }
 
@@ -138,9 +167,7 @@ impl AsyncWrite for Owned {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let mut turn = self.line.turn();
-        ready!(turn.poll_finish(context))?;
-        Pin::new(&mut turn.tcp).poll_write(context, bytes)
+        self.0.poll_own(context, |tcp| tcp.try_write(bytes))
     }
 
     fn poll_write_vectored(
@@ -148,9 +175,8 @@ impl AsyncWrite for Owned {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let mut turn = self.line.turn();
-        ready!(turn.poll_finish(context))?;
-        Pin::new(&mut turn.tcp).poll_write_vectored(context, slices)
+        self.0
+            .poll_own(context, |tcp| tcp.try_write_vectored(slices))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -163,9 +189,9 @@ impl AsyncWrite for Owned {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut turn = self.line.turn();
-        ready!(turn.poll_finish(context))?;
-        Pin::new(&mut turn.tcp).poll_shutdown(context)
+        let mut turn = self.0.turn();
+        ready!(self.0.poll_finish(&mut turn, context))?;
+        Poll::Ready(Ok(shutdown(&self.0.tcp, Shutdown::Write)?))
     }
 }
 

@@ -4,7 +4,6 @@
 mod state;
 
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -31,7 +30,7 @@ use tokio::{
 };
 
 pub(super) use self::state::FromLeader;
-use self::state::{Held, Here, State};
+use self::state::{Held, Here, Seats, State};
 use super::{
     Counted, Limits, Messages,
     backbone::{self, Leader, Lost},
@@ -103,12 +102,14 @@ pub(super) struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut state = self.hub.lock();
-        state.members.remove(&self.key);
+        state.leave(self.key);
         if let Some(name) = &self.present {
             state.presence.leave(self.counted.0.messages().now(), name);
             self.hub.asked.notify_one();
         }
         state.sessions.retain(|_, held| held.member != self.key);
+        drop(state);
+        self.seat.leave();
     }
 }
 
@@ -142,7 +143,7 @@ impl Hub {
     }
 
     pub fn members(&self) -> usize {
-        self.lock().members.len()
+        self.lock().here()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -157,7 +158,7 @@ impl Hub {
             answers: sender,
             seat: seat.clone(),
         };
-        self.lock().members.insert(key, here);
+        self.lock().enter(key, here);
         Place {
             hub: self.clone(),
             key,
@@ -243,7 +244,7 @@ impl Hub {
             for done in &given_up {
                 state.tell(done.member, FromLeader::Unavailable { n: done.n });
             }
-            let empty = state.members.is_empty();
+            let empty = state.here() == 0;
             drop(state);
             if stuck {
                 self.overdue.notify_one();
@@ -258,32 +259,31 @@ impl Hub {
     /// Feeds the members with what is new, in batches where it is much.
     async fn feed(&self, messages: &Messages) {
         let mut pace = Pace::default();
+        let mut seats = Seats::default();
         loop {
             self.fresh.notified().await;
             let now = messages.now();
             let (here, room) = {
                 let state = self.lock();
-                (state.members.len(), state.size())
+                (state.here(), state.size())
             };
             let wait = pace.wake(now, here, room).saturating_since(now);
             if !wait.is_zero() {
                 sleep(wait).await;
             }
-            let seats: Vec<Arc<Seat>> = {
-                let state = self.lock();
-                state
-                    .members
-                    .values()
-                    .map(|here| here.seat.clone())
-                    .collect()
-            };
-            for some in seats.chunks(AT_ONCE) {
+            self.lock().list(&mut seats);
+            for some in seats.all.chunks(AT_ONCE) {
                 // Most stand at the same place. What came since the last of them is for these.
-                let mut fares = HashMap::new();
+                let mut fares: Vec<((Cursor, Encoding), Fare)> = Vec::new();
                 for seat in some {
                     seat.feed(|cursor, encoding| {
-                        let fare = fares.entry((cursor, encoding));
-                        fare.or_insert_with(|| self.fare(cursor, encoding)).clone()
+                        let at = (cursor, encoding);
+                        if let Some((_, fare)) = fares.iter().find(|(of, _)| *of == at) {
+                            return fare.clone();
+                        }
+                        let fare = self.fare(cursor, encoding);
+                        fares.push((at, fare.clone()));
+                        fare
                     });
                 }
                 yield_now().await;
