@@ -30,7 +30,7 @@ use tokio::{
 };
 
 pub(super) use self::state::FromLeader;
-use self::state::{Held, Here, Seats, State};
+use self::state::{Held, Here, State};
 use super::{
     Counted, Limits, Messages,
     backbone::{self, Leader, Lost},
@@ -108,8 +108,6 @@ impl Drop for Place {
             self.hub.asked.notify_one();
         }
         state.sessions.retain(|_, held| held.member != self.key);
-        drop(state);
-        self.seat.leave();
     }
 }
 
@@ -259,7 +257,6 @@ impl Hub {
     /// Feeds the members with what is new, in batches where it is much.
     async fn feed(&self, messages: &Messages) {
         let mut pace = Pace::default();
-        let mut seats = Seats::default();
         loop {
             self.fresh.notified().await;
             let now = messages.now();
@@ -271,8 +268,8 @@ impl Hub {
             if !wait.is_zero() {
                 sleep(wait).await;
             }
-            self.lock().list(&mut seats);
-            for some in seats.all.chunks(AT_ONCE) {
+            let seats = self.lock().seats();
+            for some in seats.chunks(AT_ONCE) {
                 // Most stand at the same place. What came since the last of them is for these.
                 let mut fares: Vec<((Cursor, Encoding), Fare)> = Vec::new();
                 for seat in some {

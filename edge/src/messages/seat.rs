@@ -11,6 +11,8 @@ use crate::line::{Line, Offered};
 
 /// See the [module](self).
 pub(super) struct Seat {
+    /// None: not a plain TCP connection; its task does all.
+    line: Option<Arc<Line>>,
     encoding: Encoding,
     feed: Mutex<Feed>,
     wake: Notify,
@@ -18,8 +20,6 @@ pub(super) struct Seat {
 
 #[derive(Default)]
 struct Feed {
-    /// None: not a plain TCP connection, its task does all; or it is over.
-    line: Option<Arc<Line>>,
     /// Where the member stands while the hub feeds it.
     cursor: Option<Cursor>,
     /// There was something that the hub did not write; the task is to look.
@@ -41,13 +41,10 @@ pub(super) enum Fare {
 
 impl Seat {
     pub fn new(line: Option<Arc<Line>>, encoding: Encoding) -> Seat {
-        let feed = Feed {
-            line,
-            ..Feed::default()
-        };
         Seat {
+            line,
             encoding,
-            feed: Mutex::new(feed),
+            feed: Mutex::default(),
             wake: Notify::new(),
         }
     }
@@ -68,16 +65,11 @@ impl Seat {
         if std::mem::take(&mut feed.missed) {
             return false;
         }
-        if let (Some(line), Some(cursor)) = (&feed.line, cursor) {
+        if let (Some(line), Some(cursor)) = (&self.line, cursor) {
             line.lend();
             feed.cursor = Some(cursor);
         }
         true
-    }
-
-    /// For the task, at its end: whoever still holds the seat does not hold the connection.
-    pub fn leave(&self) {
-        self.feed_state().line = None;
     }
 
     /// For the task, before it does anything: where the member stands now, and how many bytes it was
@@ -90,8 +82,7 @@ impl Seat {
 
     /// For the task: writes what the socket did not take at once of what the hub wrote.
     pub async fn finish(&self) -> std::io::Result<()> {
-        let line = self.feed_state().line.clone();
-        match line {
+        match &self.line {
             Some(line) => line.finish().await,
             None => Ok(()),
         }
@@ -100,7 +91,11 @@ impl Seat {
     /// For the hub: there may be something new.
     pub fn feed(&self, mut next: impl FnMut(Cursor, Encoding) -> Fare) {
         let mut feed = self.feed_state();
-        if !feed.write(|at| next(at, self.encoding)) {
+        let done = match (&self.line, feed.cursor) {
+            (Some(line), Some(cursor)) => feed.from(line, cursor, |at| next(at, self.encoding)),
+            _ => false,
+        };
+        if !done {
             feed.missed = true;
             self.wake.notify_one();
         }
@@ -109,10 +104,12 @@ impl Seat {
 
 impl Feed {
     /// Writes all there is; whether that was done.
-    fn write(&mut self, mut next: impl FnMut(Cursor) -> Fare) -> bool {
-        let (Some(line), Some(mut cursor)) = (&self.line, self.cursor) else {
-            return false;
-        };
+    fn from(
+        &mut self,
+        line: &Line,
+        mut cursor: Cursor,
+        mut next: impl FnMut(Cursor) -> Fare,
+    ) -> bool {
         loop {
             let (after, frame) = match next(cursor) {
                 Fare::Nothing => return true,
@@ -228,21 +225,6 @@ mod tests {
             assert!(seat.give(Some(at[0])));
             assert!(seat.give(None));
         }
-    }
-
-    #[tokio::test]
-    async fn whoever_left_is_not_held_by_whoever_would_feed_it() {
-        let (owned, mut theirs) = pair().await;
-        let seat = Seat::new(Some(owned.line().clone()), Encoding::Json);
-        let at = cursors(2);
-        assert!(seat.give(Some(at[0])));
-        drop(owned);
-        seat.leave();
-        let mut heard = Vec::new();
-        theirs.read_to_end(&mut heard).await.unwrap();
-        assert!(heard.is_empty());
-        seat.feed(|_, _| panic!("nobody is there"));
-        seat.finish().await.unwrap();
     }
 
     #[tokio::test]
