@@ -1,7 +1,7 @@
-//! All members, and what they count together.
+//! All members: how they come in, and what they say.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -10,15 +10,16 @@ use std::{
 };
 
 use tokio::{
-    sync::oneshot,
     task::JoinSet,
     time::{sleep, sleep_until, timeout},
 };
 
 use super::{
     super::report::Distribution,
-    frames::{Reader, Said},
+    ears::Ears,
+    hearing::Hearing,
     member::{Lost, Member},
+    tally::Tally,
     threads::{self, Threads},
 };
 use crate::failure::{Failure, Outcome};
@@ -34,91 +35,32 @@ const TALLIES: usize = 32;
 /// Messages that one member says in a second, of the 50 that it may.
 const EACH: u32 = 20;
 
-/// What was counted.
-#[derive(Default)]
-pub struct Tally {
-    /// From when a message was due to be said until a member has it.
-    pub delivery: Distribution,
-    /// And until it has come to the member's socket: the member itself shares the edges' cores.
-    pub arrival: Distribution,
-    /// And until its publisher has its ack.
-    pub ack: Distribution,
-    /// When each acked message was due, and when its ack came, by the crowd's clock in µs.
-    pub acks: Vec<(u64, u64)>,
-    /// From connecting until the whole state is there.
-    pub join: Distribution,
-    /// Messages that were given.
-    pub given: u64,
-    /// Gaps that were told.
-    pub gaps: u64,
-    /// Messages that were given twice.
-    pub duplicates: u64,
-    /// Messages that were left out without a word.
-    pub skipped: u64,
-    /// Refused messages by reason.
-    pub errors: BTreeMap<String, u64>,
-    /// Connections that ended by themselves, by reason.
-    pub lost: BTreeMap<String, u64>,
-}
-
-impl Tally {
-    fn add(&mut self, other: &Tally) {
-        self.delivery.add(&other.delivery);
-        self.arrival.add(&other.arrival);
-        self.ack.add(&other.ack);
-        self.acks.extend(&other.acks);
-        self.join.add(&other.join);
-        self.given += other.given;
-        self.gaps += other.gaps;
-        self.duplicates += other.duplicates;
-        self.skipped += other.skipped;
-        for (into, from) in [
-            (&mut self.errors, &other.errors),
-            (&mut self.lost, &other.lost),
-        ] {
-            for (reason, count) in from {
-                *into.entry(reason.clone()).or_default() += count;
-            }
-        }
-    }
-
-    /// Messages that their publisher has heard of.
-    fn answered(&self) -> u64 {
-        self.ack_count() + self.errors.values().sum::<u64>()
-    }
-
-    /// Messages that were acked.
-    pub fn ack_count(&self) -> u64 {
-        self.ack.count()
-    }
-}
-
 /// What all members share.
-struct Shared {
+pub struct Shared {
     clock: Instant,
     room: String,
     /// Bytes of a body beside its stamp.
-    filler: usize,
+    pub filler: usize,
     /// Messages that were due earlier, in µs of the clock, are not counted.
-    since: AtomicU64,
+    pub since: AtomicU64,
     tallies: Vec<Mutex<Tally>>,
 }
 
 impl Shared {
-    fn now_us(&self) -> u64 {
+    pub fn now_us(&self) -> u64 {
         self.clock.elapsed().as_micros() as u64
     }
 
-    fn tally(&self, number: usize) -> MutexGuard<'_, Tally> {
+    pub fn tally(&self, number: usize) -> MutexGuard<'_, Tally> {
         let tally = &self.tallies[number % TALLIES];
         tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A member that joined.
-struct Seat {
-    member: Member,
-    number: usize,
+/// A member, for whoever says something.
+pub struct Seat {
+    pub member: Member,
+    pub number: usize,
     /// The number of its newest message.
     n: AtomicU64,
     /// Numbers that are not answered, and when each was due.
@@ -129,9 +71,7 @@ struct Seat {
 pub struct Crowd {
     shared: Arc<Shared>,
     seats: Vec<Arc<Seat>>,
-    /// Each hears what one member is told.
-    _ears: JoinSet<()>,
-    _threads: Threads,
+    _ears: Ears,
 }
 
 /// How all came in.
@@ -160,18 +100,15 @@ impl Crowd {
             tallies: (0..TALLIES).map(|_| Mutex::default()).collect(),
         });
         let began = tokio::time::Instant::now();
-        let threads = Threads::start()?;
-        let (mut joining, mut ears) = (JoinSet::new(), JoinSet::new());
+        let (threads, ears) = (Threads::start()?, Ears::start().map_err(Failure::failed)?);
+        let mut joining = JoinSet::new();
         for number in 0..count as usize {
             sleep_until(began + Duration::from_secs_f64(number as f64 / per_s)).await;
             let edge = edges[number % edges.len()].clone();
-            let (tell, joined) = oneshot::channel();
-            let hear = hear(shared.clone(), edge, number, session(), tell);
-            threads.spawn(&mut ears, hear);
-            joining.spawn(async move {
-                match timeout(JOIN, joined).await {
-                    Ok(Ok(seat)) => seat.map_err(Failure::failed),
-                    Ok(Err(_)) => Err(Failure::failed("a member ended before it joined")),
+            let joins = join(shared.clone(), ears.clone(), edge, number, session());
+            threads.spawn(&mut joining, async move {
+                match timeout(JOIN, joins).await {
+                    Ok(seat) => seat.map_err(Failure::failed),
                     Err(_) => Err(Failure::failed(format!(
                         "a member is not in within {JOIN:?}"
                     ))),
@@ -188,7 +125,6 @@ impl Crowd {
             shared,
             seats,
             _ears: ears,
-            _threads: threads,
         };
         let join = crowd.take().join;
         Ok((crowd, Joined { took, join }))
@@ -237,7 +173,7 @@ impl Crowd {
             let stamp = began_us + due.as_micros() as u64;
             let body = format!(r#"[{stamp},"{x}"]"#);
             let said = seat.publish(stamp, &body, "log", None);
-            said.await.map_err(Failure::failed)?;
+            said.map_err(Failure::failed)?;
         }
         let wanted = (count, count * self.seats.len() as u64);
         self.until(|so_far| so_far.0 >= wanted.0 && so_far.1 >= wanted.1)
@@ -254,7 +190,7 @@ impl Crowd {
             let key = format!("key-{key}");
             let now = self.shared.now_us();
             let said = seat.publish(now, &body, "state", Some(&key));
-            said.await.map_err(Failure::failed)?;
+            said.map_err(Failure::failed)?;
             // Slower than the edge's limit of 50 a second.
             sleep(Duration::from_millis(25)).await;
         }
@@ -282,7 +218,7 @@ impl Crowd {
 }
 
 impl Seat {
-    async fn publish(
+    fn publish(
         &self,
         due_us: u64,
         body: &str,
@@ -295,7 +231,7 @@ impl Seat {
         let text = format!(
             r#"{{"t":"pub","n":{n},"class":"{class}","topic":"bench"{key},"body":{body}}}"#
         );
-        self.member.say(&text).await
+        self.member.say(&text)
     }
 
     fn unanswered(&self) -> MutexGuard<'_, VecDeque<(u64, u64)>> {
@@ -305,140 +241,114 @@ impl Seat {
     }
 
     /// When the message was due that is answered now.
-    fn answered(&self, n: u64) -> Option<u64> {
+    pub fn answered(&self, n: u64) -> Option<u64> {
         let mut unanswered = self.unanswered();
         let at = unanswered.iter().position(|(of, _)| *of == n)?;
         unanswered.remove(at).map(|(_, due)| due)
     }
 }
 
-/// Joins, and hears until the connection is over.
-async fn hear(
+/// Connects, and returns when the member is in and has the room's state.
+async fn join(
     shared: Arc<Shared>,
+    ears: Ears,
     edge: String,
     number: usize,
     session: u128,
-    tell: oneshot::Sender<Result<Arc<Seat>, Lost>>,
-) {
-    let mut tell = Some(tell);
-    let lost = listen(&shared, &edge, number, session, &mut tell).await;
-    match tell.take() {
-        // Nobody waits any more where this fails.
-        Some(tell) => drop(tell.send(Err(lost))),
-        None => {
-            let mut tally = shared.tally(number);
-            *tally.lost.entry(lost.to_string()).or_default() += 1;
-        }
-    }
+) -> Result<Arc<Seat>, Lost> {
+    let began_us = shared.now_us();
+    let (member, rest) = Member::connect(&edge, &shared.room).await?;
+    member.hello(session)?;
+    let seat = Arc::new(Seat {
+        member,
+        number,
+        n: AtomicU64::new(0),
+        unanswered: Mutex::default(),
+    });
+    let (hearing, joined) = Hearing::new(shared, seat, began_us, &rest)?;
+    ears.listen(hearing)?;
+    // Whoever hears it tells before it is gone.
+    joined.await.unwrap_or(Err(Lost::Closed))
 }
 
-async fn listen(
-    shared: &Shared,
-    edge: &str,
-    number: usize,
-    session: u128,
-    tell: &mut Option<oneshot::Sender<Result<Arc<Seat>, Lost>>>,
-) -> Lost {
-    let began = shared.now_us();
-    let listening = async {
-        let (member, rest) = Member::connect(edge, &shared.room).await?;
-        member.hello(session).await?;
-        let seat = Arc::new(Seat {
-            member,
-            number,
-            n: AtomicU64::new(0),
-            unanswered: Mutex::default(),
-        });
-        let (mut reader, mut ears) = (Reader::default(), Ears::default());
-        let mut pings = Vec::new();
-        let mut said = Vec::new();
-        reader.read(&rest, shared.filler, |heard| said.push(heard))?;
-        let mut since = Duration::ZERO;
-        loop {
-            if !said.is_empty() {
-                ears.hear(shared, &seat, (said.drain(..), since), &mut pings)?;
-            }
-            for ping in pings.drain(..) {
-                seat.member.pong(&ping).await?;
-            }
-            if ears.whole
-                && let Some(tell) = tell.take()
-            {
-                let took = shared.now_us() - began;
-                shared.tally(number).join.record_us(took);
-                // Nobody waits any more where this fails.
-                let _ = tell.send(Ok(seat.clone()));
-            }
-            let heard = |heard| said.push(heard);
-            since = seat.member.hear(&mut reader, shared.filler, heard).await?;
-        }
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+        task::JoinHandle,
     };
-    let listened: Result<std::convert::Infallible, Lost> = listening.await;
-    match listened {
-        Ok(never) => match never {},
-        Err(lost) => lost,
+
+    use super::*;
+
+    const ANSWER: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
+
+    /// A text frame from an edge (RFC 6455 §5.2).
+    fn frame(text: &str) -> Vec<u8> {
+        assert!(text.len() < 126);
+        let mut frame = vec![0x81, text.len() as u8];
+        frame.extend(text.as_bytes());
+        frame
     }
-}
 
-/// Where a member stands.
-#[derive(Default)]
-struct Ears {
-    last: u64,
-    welcomed: bool,
-    /// All of the state is there.
-    whole: bool,
-}
-
-impl Ears {
-    fn hear(
-        &mut self,
-        shared: &Shared,
-        seat: &Seat,
-        (said, since): (impl Iterator<Item = Said>, Duration),
-        pings: &mut Vec<Vec<u8>>,
-    ) -> Result<(), Lost> {
-        let now = shared.now_us();
-        let come = now.saturating_sub(since.as_micros() as u64);
-        let counted = shared.since.load(Ordering::Relaxed);
-        let mut tally = shared.tally(seat.number);
-        for said in said {
-            match said {
-                Said::Welcome { seq, more } => {
-                    (self.last, self.welcomed) = (seq, true);
-                    self.whole = !more;
-                }
-                Said::State { more } => self.whole |= self.welcomed && !more,
-                Said::Event { seq, stamp } => {
-                    tally.duplicates += u64::from(seq <= self.last);
-                    tally.skipped += seq.saturating_sub(self.last + 1);
-                    self.last = self.last.max(seq);
-                    if let Some(stamp) = stamp.filter(|stamp| *stamp >= counted) {
-                        tally.given += 1;
-                        tally.delivery.record_us(now.saturating_sub(stamp));
-                        tally.arrival.record_us(come.saturating_sub(stamp));
-                    }
-                }
-                Said::Ack { n } => {
-                    if let Some(due) = seat.answered(n) {
-                        tally.ack.record_us(now.saturating_sub(due));
-                        tally.acks.push((due, now));
-                    }
-                }
-                Said::Gap { to, .. } => {
-                    tally.gaps += 1;
-                    self.last = to;
-                }
-                Said::Error { n, error } => {
-                    // Without a number it is about the connection: the room is not there yet.
-                    if n.is_some_and(|n| seat.answered(n).is_some()) {
-                        *tally.errors.entry(error).or_default() += 1;
-                    }
-                }
-                Said::Ping(payload) => pings.push(payload),
-                Said::Close => return Err(Lost::Closed),
-                Said::Other => {}
+    /// Somebody who takes one member, writes these pieces to it, and closes.
+    async fn edge(pieces: Vec<Vec<u8>>) -> (String, JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let task = tokio::spawn(async move {
+            let (mut member, _) = listener.accept().await.unwrap();
+            member.set_nodelay(true).unwrap();
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") {
+                assert!(member.read_buf(&mut asked).await.unwrap() > 0);
             }
+            for piece in pieces {
+                member.write_all(&piece).await.unwrap();
+            }
+            member.shutdown().await.unwrap();
+            // Until the member is gone too: an early close would be a reset.
+            while member.read_buf(&mut asked).await.is_ok_and(|read| read > 0) {}
+        });
+        (address, task)
+    }
+
+    async fn joined(address: &str) -> Outcome<Crowd> {
+        let edges = [address.to_owned()];
+        let joining = Crowd::join(&edges, "math", 4, (1, 1.0), || 7);
+        joining.await.map(|(crowd, _)| crowd)
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_comes_before_the_end_is_counted_and_the_end_too() {
+        let event = |seq| frame(&format!(r#"{{"t":"ev","seq":{seq},"body":[0,"xxxx"]}}"#));
+        let welcome = frame(r#"{"t":"welcome","seq":4,"more":false}"#);
+        let whole = [ANSWER, &welcome, &event(5), &event(5)[..9]].concat();
+        let rest = [&event(6)[9..], &event(8)].concat();
+        let (address, edge) = edge(vec![whole, rest]).await;
+        let crowd = joined(&address).await.unwrap();
+        let mut sum = Tally::default();
+        while sum.lost.is_empty() {
+            sum.add(&crowd.take());
+            sleep(LOOK).await;
         }
-        Ok(())
+        assert_eq!((sum.given, sum.skipped, sum.duplicates), (3, 1, 0));
+        let lost: Vec<_> = sum.lost.into_iter().collect();
+        assert_eq!(lost, [("the edge closed".to_owned(), 1)]);
+        drop(crowd);
+        edge.await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn whoever_does_not_get_in_says_why() {
+        for (answer, why) in [
+            (&b"HTTP/1.1 404 Not Found\r\n\r\n"[..], "404 Not Found"),
+            (b"", "the edge closed"),
+            (ANSWER, "the edge closed"),
+        ] {
+            let (address, edge) = edge(vec![answer.to_vec()]).await;
+            let error = joined(&address).await.err().unwrap().to_string();
+            assert!(error.contains(why), "{error}");
+            edge.await.unwrap();
+        }
     }
 }

@@ -1,33 +1,32 @@
 //! One member: a real WebSocket, spoken by hand so that ten thousand fit beside the edges.
 
-use std::{cell::RefCell, io, time::Duration};
+use std::{
+    io::{self, Write},
+    net::TcpStream,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, Interest},
-    net::TcpStream,
-    sync::Mutex,
+    io::{AsyncReadExt, AsyncWriteExt},
     time::timeout,
 };
 
 use super::{
     arrival,
-    frames::{self, Reader, Said, Unreadable},
+    frames::{self, Unreadable},
 };
 
 /// How long an edge may take to take a member's connection.
 const CONNECT: Duration = Duration::from_secs(30);
 /// The longest answer to an upgrade, in bytes.
 const MAX_HEAD: usize = 8 << 10;
-/// Bytes that are read at once, by any member of a thread.
-const READ: usize = 256 << 10;
+/// How long an edge may take nothing of what a member says.
+const WRITE: Duration = Duration::from_secs(30);
 
 /// Text and pong frames (RFC 6455 §5.2).
 const TEXT: u8 = 1;
 const PONG: u8 = 10;
-
-thread_local! {
-    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
-}
 
 /// Why a member is no member.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +43,7 @@ pub enum Lost {
     Closed,
 }
 
-/// A connection whose frames are read by one task and written by several.
+/// A connection whose frames are read by one thread and written by several.
 pub struct Member {
     stream: TcpStream,
     /// Whoever writes a frame.
@@ -60,7 +59,7 @@ impl Member {
     }
 
     async fn upgrade(edge: &str, room: &str) -> Result<(Member, Vec<u8>), Lost> {
-        let mut stream = TcpStream::connect(edge).await?;
+        let mut stream = tokio::net::TcpStream::connect(edge).await?;
         stream.set_nodelay(true)?;
         arrival::note(&stream)?;
         // The key is RFC 6455 §1.3's: nobody looks at the answer to it here.
@@ -80,7 +79,10 @@ impl Member {
                     let line = text.lines().next().unwrap_or_default();
                     return Err(Lost::Refused(line.to_owned()));
                 }
-                let writing = Mutex::new(());
+                let (stream, writing) = (stream.into_std()?, Mutex::new(()));
+                // Reads say themselves that they do not wait.
+                stream.set_nonblocking(false)?;
+                stream.set_write_timeout(Some(WRITE))?;
                 return Ok((Member { stream, writing }, rest));
             }
             if answer.len() > MAX_HEAD || stream.read_buf(&mut answer).await? == 0 {
@@ -89,55 +91,28 @@ impl Member {
         }
     }
 
+    /// To be read from.
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
     /// Says hello under a session.
-    pub async fn hello(&self, session: u128) -> io::Result<()> {
+    pub fn hello(&self, session: u128) -> io::Result<()> {
         self.say(&format!(r#"{{"t":"hello","session":"{session:032x}"}}"#))
-            .await
     }
 
     /// Says one message.
-    pub async fn say(&self, text: &str) -> io::Result<()> {
-        self.write(&frames::masked(TEXT, text.as_bytes())).await
+    pub fn say(&self, text: &str) -> io::Result<()> {
+        self.write(&frames::masked(TEXT, text.as_bytes()))
     }
 
     /// Answers a ping.
-    pub async fn pong(&self, payload: &[u8]) -> io::Result<()> {
-        self.write(&frames::masked(PONG, payload)).await
+    pub fn pong(&self, payload: &[u8]) -> io::Result<()> {
+        self.write(&frames::masked(PONG, payload))
     }
 
-    async fn write(&self, mut bytes: &[u8]) -> io::Result<()> {
-        let _one = self.writing.lock().await;
-        while !bytes.is_empty() {
-            match self.stream.try_write(bytes) {
-                Ok(written) => bytes = &bytes[written..],
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.stream.writable().await?;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    /// Waits for what comes, and hears all that there is; how long the last of it has been here.
-    pub async fn hear(
-        &self,
-        reader: &mut Reader,
-        filler: usize,
-        mut hear: impl FnMut(Said),
-    ) -> Result<Duration, Lost> {
-        self.stream.readable().await?;
-        BUFFER.with_borrow_mut(|buffer| {
-            let read = || arrival::read(&self.stream, buffer);
-            match self.stream.try_io(Interest::READABLE, read) {
-                Ok((0, _)) => Err(Lost::Closed),
-                Ok((read, since)) => {
-                    reader.read(&buffer[..read], filler, &mut hear)?;
-                    Ok(since)
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Duration::ZERO),
-                Err(error) => Err(error.into()),
-            }
-        })
+    fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        (&self.stream).write_all(bytes)
     }
 }

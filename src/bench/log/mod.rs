@@ -2,14 +2,18 @@
 //! members join.
 //!
 //! * `world`: the backbone, all processes. `crowd`: the members, in this process, whose CPU is told
-//!   apart. `member`: one of them. `threads`: where they run. `frames`: what one is told. `arrival`: when
-//!   it came. `growth`: sizes beside each other.
+//!   apart. `member`: the connection of one. `hearing`: what it is told, `ears`: in which threads.
+//!   `frames`: how that is read. `arrival`: when it came. `tally`: what is counted. `threads`: where members
+//!   come in. `growth`: sizes beside each other.
 
 mod arrival;
 mod crowd;
+mod ears;
 mod frames;
 mod growth;
+mod hearing;
 mod member;
+mod tally;
 mod threads;
 pub mod world;
 
@@ -20,11 +24,7 @@ use rand_chacha::ChaCha8Rng;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 
-use self::{
-    crowd::{Crowd, Tally},
-    growth::Figure,
-    world::World,
-};
+use self::{crowd::Crowd, growth::Figure, tally::Tally, world::World};
 use super::{disk, floor, report, usage::Usage};
 use crate::{
     config::Role,

@@ -1,4 +1,4 @@
-//! The members' own threads, and who says something in time beside them.
+//! Threads for members, and who says something in time beside them.
 
 use std::time::Duration;
 
@@ -17,17 +17,19 @@ const NICEST: i32 = 19;
 /// was due: so the timer is set so much earlier, and the kernel's own (50 µs) does the rest.
 const EARLY: Duration = Duration::from_millis(3);
 
-/// Threads that give way to all others, for members: they share the cores with the nodes, and elsewhere
-/// have cores of their own.
+/// The calling thread gives way to all others: members share the cores with the nodes, and elsewhere have
+/// cores of their own.
+pub fn give_way() {
+    // Of the thread, not of the process. Without it, figures are worse, not wrong.
+    let _ = setpriority_process(None, NICEST);
+}
+
+/// Threads that give way, in which members come in.
 pub struct Threads(Option<Runtime>);
 
 impl Threads {
     /// Starts them.
     pub fn start() -> Outcome<Threads> {
-        let give_way = || {
-            // Of the thread, not of the process. Without it, figures are worse, not wrong.
-            let _ = setpriority_process(None, NICEST);
-        };
         let threads = Builder::new_multi_thread()
             .enable_all()
             .thread_name("members")
@@ -37,7 +39,11 @@ impl Threads {
     }
 
     /// Lets a task run there, as one of `tasks`.
-    pub fn spawn(&self, tasks: &mut JoinSet<()>, task: impl Future<Output = ()> + Send + 'static) {
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        tasks: &mut JoinSet<T>,
+        task: impl Future<Output = T> + Send + 'static,
+    ) {
         if let Some(threads) = &self.0 {
             tasks.spawn_on(task, threads.handle());
         }
