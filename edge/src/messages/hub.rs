@@ -270,6 +270,7 @@ impl Hub {
             }
             let seats = self.lock().seats();
             for some in seats.chunks(AT_ONCE) {
+                some.iter().for_each(|seat| seat.fetch());
                 // Most stand at the same place. What came since the last of them is for these.
                 let mut fares: Vec<((Cursor, Encoding), Fare)> = Vec::new();
                 for seat in some {

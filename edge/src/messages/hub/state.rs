@@ -1,6 +1,9 @@
 //! What a hub holds of its room, behind its lock.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use longspan_proto::{
     ids::SessionId,
@@ -27,7 +30,8 @@ pub(super) struct State {
     pub presence: Reporter,
     /// What this edge's members of the room publish together.
     pub rate: Rate,
-    members: HashMap<MemberKey, Here>,
+    /// In the order in which they came, as their connections lie in memory.
+    members: BTreeMap<MemberKey, Here>,
     /// The seats of all of them; none since somebody came or went. To list them for each message was a fifteenth of
     /// what an edge with 500 members did.
     seats: Option<Arc<[Arc<Seat>]>>,
@@ -66,7 +70,7 @@ impl State {
             outbox: Outbox::new(limits.outbox),
             presence: Reporter::new(SessionId(rand::random())),
             rate: Rate::new(limits.room_rate, limits.room_burst),
-            members: HashMap::new(),
+            members: BTreeMap::new(),
             seats: None,
             sessions: HashMap::new(),
         }
