@@ -276,6 +276,7 @@ mod tests {
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,
+        sync::oneshot,
         task::JoinHandle,
     };
 
@@ -291,25 +292,25 @@ mod tests {
         frame
     }
 
-    /// Somebody who takes one member, writes these pieces to it, and closes.
-    async fn edge(pieces: Vec<Vec<u8>>) -> (String, JoinHandle<()>) {
+    /// Somebody who takes one member, writes the first to it, the rest once told so, and closes.
+    async fn edge(first: Vec<u8>, rest: Vec<u8>) -> (String, oneshot::Sender<()>, JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
+        let (go, told) = oneshot::channel();
         let task = tokio::spawn(async move {
             let (mut member, _) = listener.accept().await.unwrap();
-            member.set_nodelay(true).unwrap();
             let mut asked = Vec::new();
             while !asked.ends_with(b"\r\n\r\n") {
                 assert!(member.read_buf(&mut asked).await.unwrap() > 0);
             }
-            for piece in pieces {
-                member.write_all(&piece).await.unwrap();
-            }
+            member.write_all(&first).await.unwrap();
+            let _ = told.await;
+            member.write_all(&rest).await.unwrap();
             member.shutdown().await.unwrap();
             // Until the member is gone too: an early close would be a reset.
             while member.read_buf(&mut asked).await.is_ok_and(|read| read > 0) {}
         });
-        (address, task)
+        (address, go, task)
     }
 
     async fn joined(address: &str) -> Outcome<Crowd> {
@@ -322,15 +323,19 @@ mod tests {
     async fn what_comes_before_the_end_is_counted_and_the_end_too() {
         let event = |seq| frame(&format!(r#"{{"t":"ev","seq":{seq},"body":[0,"xxxx"]}}"#));
         let welcome = frame(r#"{"t":"welcome","seq":4,"more":false}"#);
-        let whole = [ANSWER, &welcome, &event(5), &event(5)[..9]].concat();
-        let rest = [&event(6)[9..], &event(8)].concat();
-        let (address, edge) = edge(vec![whole, rest]).await;
+        let first = [ANSWER, &welcome, &event(5)[..9]].concat();
+        let rest = [&event(5)[9..], &event(6), &event(8)].concat();
+        let (address, go, edge) = edge(first, rest).await;
         let crowd = joined(&address).await.unwrap();
+        go.send(()).unwrap();
         let mut sum = Tally::default();
-        while sum.lost.is_empty() {
-            sum.add(&crowd.take());
-            sleep(LOOK).await;
-        }
+        let counting = async {
+            while sum.lost.is_empty() {
+                sum.add(&crowd.take());
+                sleep(LOOK).await;
+            }
+        };
+        timeout(LATE, counting).await.unwrap();
         assert_eq!((sum.given, sum.skipped, sum.duplicates), (3, 1, 0));
         let lost: Vec<_> = sum.lost.into_iter().collect();
         assert_eq!(lost, [("the edge closed".to_owned(), 1)]);
@@ -345,7 +350,8 @@ mod tests {
             (b"", "the edge closed"),
             (ANSWER, "the edge closed"),
         ] {
-            let (address, edge) = edge(vec![answer.to_vec()]).await;
+            let (address, go, edge) = edge(answer.to_vec(), Vec::new()).await;
+            drop(go);
             let error = joined(&address).await.err().unwrap().to_string();
             assert!(error.contains(why), "{error}");
             edge.await.unwrap();
