@@ -41,7 +41,7 @@ export declare class Outbox {
     get isFresh(): boolean;
     /** Takes a message, or says why not. */
     push(id: number, message: Message): LongspanError | null;
-    /** A connection was welcomed; of this session the room holds numbers up to `held`. False: it is lost count of. */
+    /** A connection was welcomed; of its session the room holds numbers up to `held`. False: it is lost count of. */
     begin(now: number, held: number, limits: Limits): boolean;
     /** The connection is gone. */
     end(): void;

@@ -66,7 +66,7 @@ export class Outbox {
         this.items.push({ id, message: copy, bytes, n: 0, isUnderWay: false, later: null, jumped: false });
         return null;
     }
-    /** A connection was welcomed; of this session the room holds numbers up to `held`. False: it is lost count of. */
+    /** A connection was welcomed; of its session the room holds numbers up to `held`. False: it is lost count of. */
     begin(now, held, limits) {
         const known = Math.max(held, this.committed);
         this.n = Math.max(this.n, known);

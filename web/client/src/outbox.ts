@@ -96,7 +96,7 @@ export class Outbox {
     return null;
   }
 
-  /** A connection was welcomed; of this session the room holds numbers up to `held`. False: it is lost count of. */
+  /** A connection was welcomed; of its session the room holds numbers up to `held`. False: it is lost count of. */
   begin(now: number, held: number, limits: Limits): boolean {
     const known = Math.max(held, this.committed);
     this.n = Math.max(this.n, known);
