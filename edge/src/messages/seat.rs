@@ -91,8 +91,8 @@ impl Seat {
         }
     }
 
-    /// For the hub, before it feeds many: fetches what it will look at. Each seat lies elsewhere in memory, cold
-    /// since the last message: fetched side by side, they cost little more than one.
+    /// For the hub, before it feeds many: looks at what it will need. Each seat lies elsewhere in memory, cold
+    /// since the last message; looked at one right after another, many are fetched at the same time.
     pub fn fetch(&self) {
         black_box(self.line.as_ref().map(Arc::strong_count));
     }

@@ -1,5 +1,5 @@
 //! The threads that hear what members are told. Each waits for the sockets of many (epoll(7)): a task for
-//! each member, woken by a runtime, took twice as long of the cores that the edges need.
+//! each member, woken by a runtime, took a quarter more of the cores that the edges need.
 
 use std::{
     io,

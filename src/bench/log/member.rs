@@ -101,7 +101,7 @@ impl Member {
         self.say(&format!(r#"{{"t":"hello","session":"{session:032x}"}}"#))
     }
 
-    /// Says one message.
+    /// Says one message. Blocks its thread while the socket takes nothing.
     pub fn say(&self, text: &str) -> io::Result<()> {
         self.write(&frames::masked(TEXT, text.as_bytes()))
     }
